@@ -146,90 +146,102 @@ impl Pair {
     }
 }
 
-/// Carries out an operation on a memslot of the VM.
+/// Carries out an operation on a memslot of the VM, or on the VM.
 pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<MemslotDone, Failure> {
     let Memslot { address, operation, with } = ask;
-    if *operation == MemslotOperation::Fork {
-        vm.free()?;
-        return match address {
-            None => copy::make(vm.devices.iter().map(|device| device.backing.address()).collect())
-                .map(|()| MemslotDone { operation: *operation, errno: None }),
-            Some(_) => Err(fault::invalid("a VMM forks with all of its memory")),
-        };
-    }
-    let (number, slot) = match address {
-        None => match vm.ram.slots() {
-            (whole, None) => (RAM, whole),
-            (_, Some(_)) => return Err(fault::invalid("RAM has two memslots")),
-        },
-        Some(address) => find(&vm.devices, address).map(|(number, device)| (number, device.slot()))?,
-    };
-    if let Some(joined) = vm.joined.filter(|joined| joined.has(number)) {
-        return match (operation, address) {
-            (MemslotOperation::Log, Some(_)) => {
-                let (number, slot) = joined.whole(&vm.ram, &vm.devices)?;
-                Ok(MemslotDone { operation: *operation, errno: log(vm, number, slot)? })
-            }
-            _ => Err(fault::invalid("the memslot is joined with another")),
-        };
-    }
-    if vm.divided.contains(&number) {
-        return Err(fault::invalid("the memslot is divided"));
-    }
-    let steps = match operation {
-        MemslotOperation::Remove => vec![slot.removed()],
-        MemslotOperation::Add => {
+    let address = address.as_deref();
+    let named = |what| address.ok_or_else(|| fault::invalid(format_args!("RAM is not {what}")));
+    let errno = match operation {
+        MemslotOperation::Fork => fork(vm, address).map(|()| None)?,
+        MemslotOperation::Log if address.is_some() => log(vm, slot_of(vm, ask)?)?,
+        MemslotOperation::Log => set(vm, ask, |_, slot| Ok(vec![slot.with(Flags::Log)]))?,
+        MemslotOperation::Remove => set(vm, ask, |_, slot| Ok(vec![slot.removed()]))?,
+        MemslotOperation::Unlog => set(vm, ask, |_, slot| Ok(vec![slot]))?,
+        MemslotOperation::Add => set(vm, ask, |devices, slot| {
             if let Some(address) = address {
-                find(&vm.devices, address)?.1.backing.set_writable(true)?;
+                find(devices, address)?.1.backing.set_writable(true)?;
             }
-            vec![slot]
+            Ok(vec![slot])
+        })?,
+        MemslotOperation::Move => set(vm, ask, |_, slot| Ok(vec![slot.elsewhere(), slot]))?,
+        MemslotOperation::ReadOnly => {
+            set(vm, ask, |_, slot| Ok(vec![slot.removed(), slot.with(Flags::ReadOnly)]))?
         }
-        MemslotOperation::Unlog => vec![slot],
-        MemslotOperation::Log if address.is_some() => {
-            return Ok(MemslotDone { operation: *operation, errno: log(vm, number, slot)? });
-        }
-        MemslotOperation::Log => vec![slot.with(Flags::Log)],
-        MemslotOperation::Move => vec![slot.elsewhere(), slot],
-        MemslotOperation::ReadOnly => vec![slot.removed(), slot.with(Flags::ReadOnly)],
-        MemslotOperation::Remap => {
-            let device = vm.devices.iter_mut().find(|device| Some(device.address()) == address.as_deref());
-            let device = device.ok_or_else(|| fault::invalid("RAM is not moved"))?;
+        MemslotOperation::Protect => set(vm, ask, |devices, _| {
+            find(devices, named("protected")?)?.1.backing.set_writable(false)?;
+            Ok(vec![])
+        })?,
+        MemslotOperation::Remap => set(vm, ask, |devices, slot| {
+            let device = device(devices, named("moved")?)?;
             device.backing.remap()?;
-            vec![slot.removed(), device.slot()]
-        }
-        MemslotOperation::Replace => {
-            let (address, with) =
-                address.as_ref().zip(with.as_ref()).ok_or_else(|| fault::invalid("RAM is not replaced"))?;
-            let ((_, device), (_, with)) = (find(&vm.devices, address)?, find(&vm.devices, with)?);
+            Ok(vec![slot.removed(), device.slot()])
+        })?,
+        MemslotOperation::Replace => set(vm, ask, |devices, _| {
+            let with = with.as_ref().ok_or_else(|| fault::invalid("nothing replaces the device"))?;
+            let ((_, device), (_, with)) = (find(devices, named("replaced")?)?, find(devices, with)?);
             with.backing.map_over(&device.backing)?;
-            vec![]
-        }
-        // Of no memslot.
-        MemslotOperation::Fork => vec![],
+            Ok(vec![])
+        })?,
         MemslotOperation::Divide => {
-            let address = address.as_ref().ok_or_else(|| fault::invalid("RAM is not divided"))?;
-            find(&vm.devices, address)?.1.backing.divide()?;
+            let (number, slot) = slot_of(vm, ask)?;
+            find(&vm.devices, named("divided")?)?.1.backing.divide()?;
             vm.divided.push(number);
-            return Ok(MemslotDone { operation: *operation, errno: divide(vm, number, slot)? });
-        }
-        MemslotOperation::Protect => {
-            let address = address.as_ref().ok_or_else(|| fault::invalid("RAM is not protected"))?;
-            find(&vm.devices, address)?.1.backing.set_writable(false)?;
-            vec![]
+            divide(vm, number, slot)?
         }
     };
-    let calls = vm.free()?;
-    let errno = steps.into_iter().find_map(|slot| calls.set_slot(number, slot));
     if operation.is_of_log() && address.is_none() && errno.is_none() {
         vm.marks.logged = *operation == MemslotOperation::Log;
     }
     Ok(MemslotDone { operation: *operation, errno })
 }
 
+fn fork<C: Calls>(vm: &Vm<C>, address: Option<&str>) -> Result<(), Failure> {
+    vm.free()?;
+    match address {
+        None => copy::make(vm.devices.iter().map(|device| device.backing.address()).collect()),
+        Some(_) => Err(fault::invalid("a VMM forks with all of its memory")),
+    }
+}
+
+/// Returns the memslot of a request, and its number. Only the log of a BAR may be about a memslot of two
+/// regions.
+fn slot_of<C: Calls>(vm: &Vm<C>, ask: &Memslot) -> Result<(u32, Slot), Failure> {
+    let (number, slot) = match &ask.address {
+        None => match vm.ram.slots() {
+            (whole, None) => (RAM, whole),
+            (_, Some(_)) => return Err(fault::invalid("RAM has two memslots")),
+        },
+        Some(address) => find(&vm.devices, address).map(|(number, device)| (number, device.slot()))?,
+    };
+    if vm.divided.contains(&number) {
+        return Err(fault::invalid("the memslot is divided"));
+    }
+    match vm.joined.filter(|joined| joined.has(number)) {
+        None => Ok((number, slot)),
+        Some(joined) if ask.operation == MemslotOperation::Log && ask.address.is_some() => {
+            joined.whole(&vm.ram, &vm.devices)
+        }
+        Some(_) => Err(fault::invalid("the memslot is joined with another")),
+    }
+}
+
+/// Gives the memslot of a request each of these forms in turn. Returns the error number of the first one
+/// that the kernel refuses.
+fn set<C: Calls>(
+    vm: &mut Vm<C>,
+    ask: &Memslot,
+    forms: impl FnOnce(&mut [Device], Slot) -> Result<Vec<Slot>, Failure>,
+) -> Result<Option<i32>, Failure> {
+    let (number, slot) = slot_of(vm, ask)?;
+    let forms = forms(&mut vm.devices, slot)?;
+    let calls = vm.free()?;
+    Ok(forms.into_iter().find_map(|slot| calls.set_slot(number, slot)))
+}
+
 /// Asks for a log of the dirty pages of a memslot over a BAR: of the memslot, which has none yet, and of a
 /// new one over the same memory, which has it from the beginning. Returns the error number with which the
 /// kernel has refused both.
-fn log<C: Calls>(vm: &Vm<C>, number: u32, slot: Slot) -> Result<Option<i32>, Failure> {
+fn log<C: Calls>(vm: &Vm<C>, (number, slot): (u32, Slot)) -> Result<Option<i32>, Failure> {
     let calls = vm.free()?;
     let flags = calls.set_slot(number, slot.with(Flags::Log));
     // RAM may have two, the second behind those of the devices.
