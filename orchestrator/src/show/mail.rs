@@ -4,6 +4,7 @@
 //! longer words are broken too. Keys, Message-IDs, digests, links and arguments of commands are
 //! never broken: one that is longer than a line stands on a line of its own.
 
+use super::fold::{end, fold};
 use s2lab_model::escape;
 
 /// The longest line, in columns. With it a mail can be quoted a few times within 80 columns.
@@ -55,8 +56,7 @@ impl Mail {
     /// Writes lines that are aligned in columns, as they are if they fit.
     pub fn aligned(&mut self, first: &str, rest: &str, text: &str) {
         if escape::once(text, LONGEST) == text && first.len() + text.len() <= COLUMNS {
-            self.0.push_str(&format!("{first}{text}"));
-            self.end();
+            end(&mut self.0, &format!("{first}{text}"));
         } else {
             self.text(first, rest, text);
         }
@@ -70,28 +70,7 @@ impl Mail {
 
     /// Breaks a line between words. Each line but the last ends in `tail`.
     fn fold(&mut self, first: &str, rest: &str, words: &[String], tail: &str) {
-        self.0.push_str(first);
-        let (mut column, mut is_empty) = (first.len(), first.trim().is_empty());
-        let mut gap = "";
-        for word in words {
-            if !is_empty && column + gap.len() + word.len() + tail.len() > COLUMNS {
-                self.0.push_str(if gap.is_empty() { "" } else { tail });
-                self.end();
-                self.0.push_str(rest);
-                (column, gap) = (rest.len(), "");
-            }
-            self.0.push_str(gap);
-            self.0.push_str(word);
-            column += gap.len() + word.len();
-            (gap, is_empty) = (" ", false);
-        }
-        self.end();
-    }
-
-    /// Ends a line, without spaces at its end.
-    fn end(&mut self) {
-        self.0.truncate(self.0.trim_end_matches(' ').len());
-        self.0.push('\n');
+        self.0 += &fold(COLUMNS, [first, rest], words.iter().map(String::as_str), tail);
     }
 }
 

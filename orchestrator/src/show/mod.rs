@@ -11,6 +11,7 @@ pub mod diff;
 pub mod excerpt;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod fold;
 pub mod github;
 pub mod history;
 pub mod json;

@@ -1,5 +1,6 @@
 //! The table promise x scenario x kernel: what is expected of each cell before it boots.
 
+use super::fold::fold;
 use s2lab_model::{
     escape::plain,
     event::PlannedCell,
@@ -171,7 +172,8 @@ fn notes(columns: &[&String], cells: &[ExpectedCell]) -> String {
     let mut out = String::new();
     for Note { mark, reason, points } in notes {
         let begin = if mark == OPEN { "SKIP if " } else { "" };
-        out += &wrapped(&format!("\n{mark:<INDENT$}"), &plain(&format!("{begin}{reason}")));
+        out.push('\n');
+        out += &wrapped(&format!("{mark:<INDENT$}"), &plain(&format!("{begin}{reason}")));
         for (point, numbers) in points {
             let on: String = numbers.iter().map(|number| format!(" {number}")).collect();
             let on = if numbers.len() == columns.len() { String::new() } else { format!(" on{on}") };
@@ -183,17 +185,7 @@ fn notes(columns: &[&String], cells: &[ExpectedCell]) -> String {
 
 /// Returns a text in lines of at most [`COLUMNS`], the first after `begin`.
 fn wrapped(begin: &str, text: &str) -> String {
-    let mut lines = vec![];
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && INDENT + line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            lines.push(std::mem::take(&mut line));
-        }
-        line += if line.is_empty() { "" } else { " " };
-        line += word;
-    }
-    lines.push(line);
-    format!("{begin}{}\n", lines.join(&format!("\n{:INDENT$}", "")))
+    fold(COLUMNS, [begin, &" ".repeat(INDENT)], text.split_whitespace(), "")
 }
 
 #[cfg(test)]
@@ -207,15 +199,5 @@ mod tests {
         let all: Vec<_> =
             traits.into_iter().chain([pass(None).0, pass(Some("before the series")).0, SKIP]).collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
-    }
-
-    #[test]
-    fn a_long_text_is_wrapped_behind_its_indent() {
-        let words = ["word"; 50].join(" ");
-        let text = wrapped("I1   ", &words);
-        assert!(text.lines().count() == 3 && text.lines().all(|line| line.len() <= COLUMNS), "{text}");
-        assert!(text.lines().skip(1).all(|line| line.starts_with("     word")), "{text}");
-        assert_eq!(text.split_whitespace().count(), 51);
-        assert_eq!(wrapped("     ", ""), "     \n");
     }
 }
