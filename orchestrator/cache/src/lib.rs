@@ -208,7 +208,7 @@ impl Cache {
 
     /// Runs work on files and programs beside the asynchronous tasks. Dropping the future does not
     /// end it: [`Progress::cancelled`] does.
-    async fn blocking<T: Send + 'static>(
+    pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {

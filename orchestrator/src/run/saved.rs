@@ -142,7 +142,7 @@ impl SavedKey {
     /// Returns the saved host, if there is one.
     pub(super) async fn find(&self) -> Result<Option<SavedHost>, Unsaved> {
         let key = self.clone();
-        let found = blocking(move || key.cache.saved_host(&key.name, &key.inputs)).await?;
+        let found = self.cache.blocking(move |cache| cache.saved_host(&key.name, &key.inputs)).await?;
         let Some(folder) = found else { return Ok(None) };
         let path = folder.join(FACTS);
         let text = outside::read(&path, kinds::MANIFEST)?;
@@ -159,7 +159,8 @@ impl SavedKey {
     /// Removes the saved host, which is of no use.
     pub(super) async fn discard(&self) {
         let key = self.clone();
-        if let Err(error) = blocking(move || key.cache.discard_host(&key.name, &key.inputs)).await {
+        let discarded = self.cache.blocking(move |cache| cache.discard_host(&key.name, &key.inputs));
+        if let Err(error) = discarded.await {
             tracing::debug!("a saved host stays: {error}");
         }
     }
@@ -223,10 +224,4 @@ impl Keeping {
     pub(super) async fn done(self) -> Result<(), CacheError> {
         self.0.await.map_err(|error| CacheError::Task(error.to_string()))?
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
-) -> Result<T, CacheError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| CacheError::Task(error.to_string()))?
 }
