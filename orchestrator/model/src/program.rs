@@ -1,24 +1,12 @@
 //! The file of a program that a scenario brings, checked before anything boots: hosts and guests run
 //! static programs for arm64.
-//!
-//! The layout is that of the ELF-64 object file format, version 1.5.
 
+use object::{
+    LittleEndian,
+    elf::{self, FileHeader64},
+    read::elf::{FileHeader as _, ProgramHeader as _},
+};
 use std::fmt;
-
-const MAGIC: &[u8] = b"\x7fELF";
-/// `ELFCLASS64`.
-const CLASS_64: u8 = 2;
-/// `ELFDATA2LSB`.
-const LITTLE_ENDIAN: u8 = 1;
-/// `EM_AARCH64` (ELF for the Arm 64-bit architecture, "Machine").
-const AARCH64: u16 = 183;
-/// `ET_EXEC`, `ET_DYN`.
-const PROGRAM: [u16; 2] = [2, 3];
-/// `PT_LOAD`, `PT_INTERP`.
-const LOAD: u32 = 1;
-const INTERPRETER: u32 = 3;
-/// The size of a program header.
-const HEADER: u16 = 56;
 
 /// The reason why a host cannot run a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,57 +63,33 @@ pub fn check(bytes: &[u8]) -> Result<(), Unfit> {
     match bytes {
         [] => return Err(Unfit::Empty),
         [b'#', b'!', ..] => return Err(Unfit::Script),
-        _ if !bytes.starts_with(MAGIC) => return Err(Unfit::NotElf),
+        _ if !bytes.starts_with(&elf::ELFMAG) => return Err(Unfit::NotElf),
         _ => {}
     }
-    if bytes.get(4..6) != Some(&[CLASS_64, LITTLE_ENDIAN]) {
+    if bytes.get(4..6) != Some(&[elf::ELFCLASS64.0, elf::ELFDATA2LSB.0]) {
         return Err(Unfit::Class);
     }
-    let half = |at: u64| number(bytes, at).map(u16::from_le_bytes);
-    match half(18).ok_or(Unfit::Torn)? {
-        AARCH64 => {}
-        machine => return Err(Unfit::Machine(machine)),
-    }
-    let kind = half(16).ok_or(Unfit::Torn)?;
-    if !PROGRAM.contains(&kind) {
-        return Err(Unfit::Kind(kind));
-    }
-    segments(bytes).ok_or(Unfit::Torn)?
+    headers(bytes).unwrap_or(Err(Unfit::Torn))
 }
 
-/// Checks the program headers. Returns None if they cannot be read.
-fn segments(bytes: &[u8]) -> Option<Result<(), Unfit>> {
-    let half = |at: u64| number(bytes, at).map(u16::from_le_bytes);
-    let long = |at: u64| number(bytes, at).map(u64::from_le_bytes);
-    let (table, size, count) = (long(32)?, half(54)?, half(56)?);
-    if size != HEADER {
-        return None;
+/// Checks the headers of a program of 64 bits, little endian. Fails if they cannot be read.
+fn headers(bytes: &[u8]) -> object::Result<Result<(), Unfit>> {
+    let header = FileHeader64::<LittleEndian>::parse(bytes)?;
+    let (machine, kind) = (header.e_machine(LittleEndian), header.e_type(LittleEndian));
+    if machine != elf::EM_AARCH64 {
+        return Ok(Err(Unfit::Machine(machine.0)));
     }
-    let mut loaded = false;
-    for index in 0..u64::from(count) {
-        let header = table.checked_add(index * u64::from(size))?;
-        let header: [u8; HEADER as usize] = number(bytes, header)?;
-        let long = |at: u64| number(&header, at).map(u64::from_le_bytes);
-        let (offset, length) = (long(8)?, long(32)?);
-        match number(&header, 0).map(u32::from_le_bytes)? {
-            LOAD => loaded = true,
-            INTERPRETER => {
-                let start = usize::try_from(offset).ok()?;
-                let end = usize::try_from(offset.checked_add(length)?).ok()?;
-                let name = bytes.get(start..end)?;
-                let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-                return Some(Err(Unfit::Dynamic(String::from_utf8_lossy(name).into_owned())));
-            }
-            _ => {}
+    if ![elf::ET_EXEC, elf::ET_DYN].contains(&kind) {
+        return Ok(Err(Unfit::Kind(kind.0)));
+    }
+    let segments = header.program_headers(LittleEndian, bytes)?;
+    for segment in segments {
+        if let Some(loader) = segment.interpreter(LittleEndian, bytes)? {
+            return Ok(Err(Unfit::Dynamic(String::from_utf8_lossy(loader).into_owned())));
         }
     }
-    loaded.then_some(Ok(()))
-}
-
-/// Returns `N` bytes of a file.
-fn number<const N: usize>(bytes: &[u8], at: u64) -> Option<[u8; N]> {
-    let at = usize::try_from(at).ok()?;
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+    let is_loaded = segments.iter().any(|segment| segment.p_type(LittleEndian) == elf::PT_LOAD);
+    Ok(if is_loaded { Ok(()) } else { Err(Unfit::Torn) })
 }
 
 #[cfg(test)]
