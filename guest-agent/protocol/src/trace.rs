@@ -1,7 +1,8 @@
 //! Lines of the kernel's trace with the event `kvm_guest_fault`.
 //!
-//! `  qemu-system-aar-149  [000] .....  28.167550: kvm_guest_fault: ipa 0x8001003000, hsr 0x93400045, ...`
-//! (Linux 6.1 to 7.2 kernel/trace/trace_output.c, trace_print_context; arch/arm64/kvm/trace_arm.h).
+//! `  qemu-system-aar-149  (    141) [000] .....  28.167550: kvm_guest_fault: ipa 0x8001003000, hsr 0x93400045, ...`
+//! (Linux 6.1 to 7.2 kernel/trace/trace_output.c, trace_print_context; arch/arm64/kvm/trace_arm.h). With the
+//! option `record-tgid` a line has the process of the thread, or `(-------)` if the kernel does not know it.
 
 /// The mark between the context of a line and its event.
 const EVENT: &str = ": kvm_guest_fault: ";
@@ -17,6 +18,8 @@ const TRANSLATION: u64 = 0b00_0100;
 pub struct TracedFault {
     /// The thread of the VMM that runs the vCPU.
     pub thread: u32,
+    /// The process of the thread, if the line has it. The kernel notes it when the thread leaves its CPU.
+    pub process: Option<u32>,
     /// The IPA of the page.
     pub ipa: u64,
     /// ESR_EL2.
@@ -29,12 +32,17 @@ impl TracedFault {
         let (context, fields) = line.split_once(EVENT)?;
         // The name of a thread may have any character.
         let (task, _) = context.rsplit_once(" [")?;
+        let task = task.trim_end();
+        let (task, process) = match task.strip_suffix(')').and_then(|task| task.rsplit_once(" (")) {
+            Some((task, process)) => (task, process.trim_start().parse().ok()),
+            None => (task, None),
+        };
         let (_, thread) = task.trim_end().rsplit_once('-')?;
         let field = |name: &str| {
             let value = fields.split(", ").find_map(|field| field.strip_prefix(name)?.strip_prefix(" 0x"))?;
             u64::from_str_radix(value.trim_end(), 16).ok()
         };
-        Some(TracedFault { thread: thread.parse().ok()?, ipa: field("ipa")?, esr: field("hsr")? })
+        Some(TracedFault { thread: thread.parse().ok()?, process, ipa: field("ipa")?, esr: field("hsr")? })
     }
 
     /// Returns true if stage 2 did not map the page.
@@ -60,9 +68,21 @@ mod tests {
     #[test]
     fn a_line_has_thread_page_and_syndrome() {
         let fault = TracedFault::parse(LINE).unwrap();
-        assert_eq!(fault, TracedFault { thread: 149, ipa: 0x80_0100_3000, esr: 0x9340_0045 });
+        assert_eq!(fault, TracedFault { thread: 149, process: None, ipa: 0x80_0100_3000, esr: 0x9340_0045 });
         let named = LINE.replace("qemu-system-aar", "a [1] -b- [");
         assert_eq!(TracedFault::parse(&named), Some(fault));
+    }
+
+    /// The forms of trace_print_context with `record-tgid`.
+    #[test]
+    fn a_line_may_have_the_process() {
+        let process = |field: &str| {
+            let line = LINE.replace("-149     [", &format!("-149     {field} ["));
+            TracedFault::parse(&line).map(|fault| (fault.thread, fault.process))
+        };
+        assert_eq!(process("(    141)"), Some((149, Some(141))));
+        assert_eq!(process("(4194303)"), Some((149, Some(4_194_303))));
+        assert_eq!(process("(-------)"), Some((149, None)));
     }
 
     #[test]
@@ -83,7 +103,8 @@ mod tests {
     /// The values of DFSC are those of the architecture (DDI 0487, ESR_EL2).
     #[test]
     fn only_translation_faults_are_such() {
-        let is = |fsc| TracedFault { thread: 1, ipa: 0, esr: 0x9340_0040 | fsc }.is_translation();
+        let is =
+            |fsc| TracedFault { thread: 1, process: None, ipa: 0, esr: 0x9340_0040 | fsc }.is_translation();
         let of_translation: Vec<u64> = (0..64).filter(|fsc| is(*fsc)).collect();
         assert_eq!(of_translation, [0b000100, 0b000101, 0b000110, 0b000111]);
     }
@@ -96,9 +117,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_fault_round_trips(name in "[ -~]{0,15}", thread: u32, cpu in 0u32..512, ipa: u64, esr: u64) {
-            let line = format!("{name:>16}-{thread:<7} [{cpu:03}] d..1.  1.5: kvm_guest_fault: ipa {ipa:#x}, hsr {esr:#010x}, hxfar 0x0, pc 0x1\n");
-            prop_assert_eq!(TracedFault::parse(&line), Some(TracedFault { thread, ipa, esr }));
+        fn a_fault_round_trips(name in "[ -~]{0,15}", thread: u32, process: Option<u32>, cpu in 0u32..512, ipa: u64, esr: u64) {
+            let of = process.map_or("(-------)".to_owned(), |process| format!("({process:7})"));
+            let line = format!("{name:>16}-{thread:<7} {of} [{cpu:03}] d..1.  1.5: kvm_guest_fault: ipa {ipa:#x}, hsr {esr:#010x}, hxfar 0x0, pc 0x1\n");
+            prop_assert_eq!(TracedFault::parse(&line), Some(TracedFault { thread, process, ipa, esr }));
         }
 
         #[test]

@@ -31,7 +31,7 @@ impl Answers<Faults> for Host<'_> {
         let has_ended = |thread: u32| !root.exists(format!("proc/{thread}"));
         let none = |why: &str| Faulted { runs: vec![], incomplete: Some(why.to_owned()) };
         Ok(match &mut self.trace {
-            Some(Ok(trace)) => trace.of(&threads, has_ended),
+            Some(Ok(trace)) => trace.of(pid, &threads, has_ended),
             Some(Err(why)) => none(why),
             None => none("no guest was started"),
         })
@@ -50,13 +50,22 @@ fn filter() -> String {
     windows.join(" || ")
 }
 
+/// The fault of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Fault {
+    /// The thread that ran the vCPU, and its process.
+    thread: u32,
+    process: Option<u32>,
+    ipa: u64,
+}
+
 /// The trace of all guests.
 pub(super) struct FaultTrace {
     pipe: Box<dyn Read>,
     /// The beginning of a line whose end has not been read.
     rest: Vec<u8>,
-    /// The pages that have faulted, each with the thread that ran the vCPU.
-    pending: BTreeSet<(u32, u64)>,
+    /// The pages that have faulted.
+    pending: BTreeSet<Fault>,
     /// The reason why faults are missing from now on.
     incomplete: Option<String>,
 }
@@ -72,6 +81,8 @@ impl FaultTrace {
             root.write(format!("{INSTANCE}/{file}"), value).map_err(|why| why.message)
         };
         set("buffer_size_kb", BUFFER_KIB)?;
+        // Each line has the process of its thread, which may have ended by then.
+        set("options/record-tgid", "1")?;
         set(&format!("{EVENT}/filter"), &filter())?;
         set(&format!("{EVENT}/enable"), "1")?;
         // Reading takes events away, and waits for one if it may.
@@ -92,21 +103,30 @@ impl FaultTrace {
         self.rest.clear();
     }
 
-    /// Returns the pages at which the threads have faulted since the last such request. Nobody knows
-    /// the guest of a thread that has ended: the built-in VMM has such threads for each request to
-    /// several vCPUs.
-    pub(super) fn of(&mut self, threads: &BTreeSet<u32>, has_ended: impl Fn(u32) -> bool) -> Faulted {
+    /// Returns the pages at which a VMM with these threads has faulted since the last such request. A line
+    /// has no process if the thread has run without a break since its first fault. Nobody knows the guest
+    /// of such a thread that has ended.
+    pub(super) fn of(
+        &mut self,
+        vmm: u32,
+        threads: &BTreeSet<u32>,
+        has_ended: impl Fn(u32) -> bool,
+    ) -> Faulted {
         if let Err(why) = self.drain() {
             self.incomplete.get_or_insert(why);
         }
+        let is_own = |fault: &Fault| match fault.process {
+            Some(process) => process == vmm,
+            None => threads.contains(&fault.thread),
+        };
+        let own: BTreeSet<u64> =
+            self.pending.iter().filter(|fault| is_own(fault)).map(|fault| fault.ipa).collect();
+        self.pending.retain(|fault| !is_own(fault));
         let known = self.pending.len();
-        self.pending.retain(|(thread, _)| threads.contains(thread) || !has_ended(*thread));
+        self.pending.retain(|fault| fault.process.is_some() || !has_ended(fault.thread));
         if self.pending.len() < known {
             self.incomplete.get_or_insert_with(|| "a thread that has ended has faulted".to_owned());
         }
-        let own: BTreeSet<u64> =
-            self.pending.iter().filter(|(thread, _)| threads.contains(thread)).map(|(_, ipa)| *ipa).collect();
-        self.pending.retain(|(thread, _)| !threads.contains(thread));
         let mut runs = Pages::runs(own);
         if runs.len() > Pages::MOST {
             runs.truncate(Pages::MOST);
@@ -152,7 +172,8 @@ impl FaultTrace {
         let Some(fault) = TracedFault::parse(&line).filter(TracedFault::is_translation) else {
             return Ok(());
         };
-        self.pending.insert((fault.thread, fault.ipa & !(Pages::SIZE - 1)));
+        let TracedFault { thread, process, ipa, .. } = fault;
+        self.pending.insert(Fault { thread, process, ipa: ipa & !(Pages::SIZE - 1) });
         match self.pending.len() > MOST_PENDING {
             true => Err(format!("more than {MOST_PENDING} pages have faulted")),
             false => Ok(()),
@@ -165,6 +186,9 @@ mod tests {
     use super::*;
     use std::fs;
 
+    /// The process of a VMM that has the threads of a test.
+    const VMM: u32 = 1000;
+
     fn line(thread: u32, ipa: u64) -> String {
         format!(
             " qemu-{thread}   [000] ..... 1.5: kvm_guest_fault: ipa {ipa:#x}, hsr 0x93400045, hxfar 0x0, pc 0x1\n"
@@ -172,8 +196,11 @@ mod tests {
     }
 
     fn of(text: &str, threads: &[u32]) -> Faulted {
-        FaultTrace::of_pipe(std::io::Cursor::new(text.to_owned()))
-            .of(&threads.iter().copied().collect(), |_| false)
+        FaultTrace::of_pipe(std::io::Cursor::new(text.to_owned())).of(
+            VMM,
+            &threads.iter().copied().collect(),
+            |_| false,
+        )
     }
 
     /// A pipe that has each part once, and nothing in between.
@@ -196,10 +223,10 @@ mod tests {
         assert_eq!(of(&text, &[7]).runs, [run(0x80_0000_1000, 2)]);
         assert_eq!(of(&text, &[9]).runs, []);
         let mut trace = FaultTrace::of_pipe(std::io::Cursor::new(text));
-        assert_eq!(trace.of(&[7].into(), |_| false).runs.len(), 1);
-        assert_eq!(trace.of(&[7].into(), |_| false).runs, [], "each is told once");
+        assert_eq!(trace.of(VMM, &[7].into(), |_| false).runs.len(), 1);
+        assert_eq!(trace.of(VMM, &[7].into(), |_| false).runs, [], "each is told once");
         assert_eq!(
-            trace.of(&[8].into(), |_| false),
+            trace.of(VMM, &[8].into(), |_| false),
             Faulted { runs: vec![run(0x80_0000_0000, 1)], incomplete: None }
         );
     }
@@ -208,13 +235,27 @@ mod tests {
     fn the_guest_of_a_thread_that_has_ended_is_unknown() {
         let text: String = [(7, 0x1000), (8, 0x2000)].map(|(thread, ipa)| line(thread, ipa)).concat();
         let mut trace = FaultTrace::of_pipe(std::io::Cursor::new(text));
-        let first = trace.of(&[7].into(), |thread| thread == 8);
+        let first = trace.of(VMM, &[7].into(), |thread| thread == 8);
         assert_eq!(first.runs, [Pages { ipa: 0x1000, pages: 1 }]);
         assert_eq!(first.incomplete.unwrap(), "a thread that has ended has faulted");
-        let next = trace.of(&[9].into(), |_| false);
+        let next = trace.of(VMM, &[9].into(), |_| false);
         assert!(next.incomplete.is_some(), "its guest may be any other one of the cell");
         trace.forget();
-        assert_eq!(trace.of(&[9].into(), |_| false).incomplete, None);
+        assert_eq!(trace.of(VMM, &[9].into(), |_| false).incomplete, None);
+    }
+
+    /// The built-in VMM has threads of its own for each request to two vCPUs. A thread of another VMM may have
+    /// the number of one that has ended.
+    #[test]
+    fn a_line_with_a_process_needs_no_thread() {
+        let of = |vmm: u32, ipa: u64| line(7, ipa).replace("-7 ", &format!("-7     ({vmm:7})"));
+        let text = [of(VMM, 0x1000), of(2000, 0x2000), of(VMM, 0x3000)].concat();
+        let run = |ipa| Pages { ipa, pages: 1 };
+        let mut trace = FaultTrace::of_pipe(std::io::Cursor::new(text));
+        let first = trace.of(VMM, &[9].into(), |_| true);
+        assert_eq!(first, Faulted { runs: vec![run(0x1000), run(0x3000)], incomplete: None });
+        let other = trace.of(2000, &[].into(), |_| true);
+        assert_eq!(other, Faulted { runs: vec![run(0x2000)], incomplete: None });
     }
 
     /// A thread of the next cell may have the number of one of this cell.
@@ -222,9 +263,9 @@ mod tests {
     fn a_cell_has_no_faults_of_the_one_before() {
         let lost = format!("{}CPU:1 [LOST 4 EVENTS]\n", line(7, 0x1000));
         let mut trace = FaultTrace::of_pipe(std::io::Cursor::new(lost));
-        assert!(trace.of(&[9].into(), |_| false).incomplete.is_some());
+        assert!(trace.of(VMM, &[9].into(), |_| false).incomplete.is_some());
         trace.forget();
-        assert_eq!(trace.of(&[7].into(), |_| false), Faulted { runs: vec![], incomplete: None });
+        assert_eq!(trace.of(VMM, &[7].into(), |_| false), Faulted { runs: vec![], incomplete: None });
     }
 
     #[test]
@@ -239,7 +280,7 @@ mod tests {
             " qemu-7   [000] ..... 1.5: kvm_guest_fault: ipa 0x1000, hsr 0x9340",
             "0045, hxfar 0x0, pc 0x1\nCPU",
         ]));
-        assert_eq!(trace.of(&[7].into(), |_| false).runs, [Pages { ipa: 0x1000, pages: 1 }]);
+        assert_eq!(trace.of(VMM, &[7].into(), |_| false).runs, [Pages { ipa: 0x1000, pages: 1 }]);
     }
 
     #[test]
@@ -274,16 +315,21 @@ mod tests {
         fs::create_dir_all(folder.path().join(TRACING).join(EVENT)).unwrap();
         let instance = folder.path().join(INSTANCE);
         fs::create_dir_all(instance.join(EVENT)).unwrap();
-        for file in
-            ["buffer_size_kb", "events/kvm/kvm_guest_fault/filter", "events/kvm/kvm_guest_fault/enable"]
-        {
+        fs::create_dir(instance.join("options")).unwrap();
+        for file in [
+            "buffer_size_kb",
+            "options/record-tgid",
+            "events/kvm/kvm_guest_fault/filter",
+            "events/kvm/kvm_guest_fault/enable",
+        ] {
             fs::write(instance.join(file), "").unwrap();
         }
         fs::write(instance.join("trace_pipe"), line(7, 0x1000)).unwrap();
         let mut trace = FaultTrace::start(&Root::at(folder.path())).unwrap();
-        assert_eq!(trace.of(&[7].into(), |_| false).runs, [Pages { ipa: 0x1000, pages: 1 }]);
+        assert_eq!(trace.of(VMM, &[7].into(), |_| false).runs, [Pages { ipa: 0x1000, pages: 1 }]);
         let set = |file: &str| fs::read_to_string(instance.join(file)).unwrap();
         assert_eq!(set("events/kvm/kvm_guest_fault/enable"), "1");
+        assert_eq!(set("options/record-tgid"), "1");
         let windows =
             "(ipa >= 0x10000000 && ipa < 0x40000000) || (ipa >= 0x8000000000 && ipa < 0xffffffffffffffff)";
         assert_eq!(set("events/kvm/kvm_guest_fault/filter"), windows);

@@ -123,6 +123,9 @@ fn the_built_in_vmm_makes_the_same_accesses() {
         ] {
             assert!(promised.contains(line), "{key}: {line}\n{promised}");
         }
+        // The threads that faulted for two vCPUs have ended by then.
+        let environment = part(&report, "environment");
+        assert!(environment.contains("variable faults = agrees\n"), "{key}\n{environment}");
     }
 }
 
