@@ -21,7 +21,7 @@ use std::{
 };
 
 /// The cell whose requests the script has.
-const KEY: &str = "vfio-pci-bar@debian-6.12";
+const KEY: &str = "vfio-pci-bar@debian-6.12+fwb=yes";
 const TURNS: usize = 5;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/cell/plain.py");
 const LAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");

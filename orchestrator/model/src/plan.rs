@@ -45,9 +45,9 @@ pub enum Reach {
 /// The selection of the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Globs (`*` and `?`). A glob with `@` is matched with the keys of the kernels in reach; one without
-    /// is matched with scenarios' names, and takes the chosen kernels. A glob with `@` and `+` is matched
-    /// with keys at all points of the axes; one without takes the chosen points. None: all scenarios.
+    /// Globs (`*` and `?`), see [`selects`]. A glob with `@` takes the kernels in reach; one without takes
+    /// the chosen kernels. A glob with `@` and `+` takes all points of the axes; any other takes the chosen
+    /// points. None: all scenarios.
     pub selectors: Vec<String>,
     /// Globs of cells to leave out, see [`selects`].
     pub exclude: Vec<String>,
@@ -241,11 +241,12 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn matches(&self, selector: &str) -> bool {
-        match (selector.contains('@'), selector.contains('+')) {
-            (true, true) => glob(selector, self.key.as_str()),
-            (true, false) => self.at_chosen && glob(selector, self.key.plain()),
-            (false, _) => self.chosen && glob(selector, &self.scenario.scenario),
-        }
+        let is_taken = match (selector.contains('@'), selector.contains('+')) {
+            (true, true) => true,
+            (true, false) => self.at_chosen,
+            (false, _) => self.chosen,
+        };
+        is_taken && selects(selector, &self.key)
     }
 }
 
@@ -295,11 +296,14 @@ fn candidates(kernels: &Kernels, selection: &Selection) -> Result<Vec<CandidateK
 
 /// Returns the error with the keys that would have matched.
 fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
-    let mut known: Vec<&str> = match selector.contains('@') {
-        true => cells.iter().map(|c| c.key.as_str()).collect(),
-        false => cells.iter().map(|c| c.scenario.scenario.as_str()).collect(),
-    };
-    known.dedup();
+    let mut seen = BTreeSet::new();
+    let known = cells.iter().map(|cell| match (selector.contains('@'), selector.contains('+')) {
+        (true, _) => cell.key.to_string(),
+        (false, true) => cell.key.point(),
+        (false, false) => cell.key.scenario().to_owned(),
+    });
+    let known: Vec<String> = known.filter(|name| seen.insert(name.clone())).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     // A selector without `@` means scenarios; here it is one of kernels.
     let of_kernels = format!("*@{selector}");
     if !selector.contains('@') && cells.iter().any(|cell| glob(&of_kernels, cell.key.as_str())) {
@@ -312,14 +316,14 @@ fn no_match(selector: &str, cells: &[Candidate<'_>]) -> String {
 }
 
 /// Returns true if a glob chooses a cell: with `@` and `+` by its key, with `@` alone by its scenario
-/// and kernel, else by the name of its scenario.
+/// and kernel, with `+` alone by the point of its scenario, else by the name of its scenario.
 pub fn selects(selector: &str, key: &Key) -> bool {
-    let text = match (selector.contains('@'), selector.contains('+')) {
-        (true, true) => key.as_str(),
-        (true, false) => key.plain(),
-        (false, _) => key.scenario(),
-    };
-    glob(selector, text)
+    match (selector.contains('@'), selector.contains('+')) {
+        (true, true) => glob(selector, key.as_str()),
+        (true, false) => glob(selector, key.plain()),
+        (false, true) => glob(selector, &key.point()),
+        (false, false) => glob(selector, key.scenario()),
+    }
 }
 
 /// Returns true if `text` matches `pattern`, in which `*` stands for any characters and `?` for

@@ -205,9 +205,10 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/outputs.md");
         let mut text = std::fs::read_to_string(path).unwrap();
         let skip = Verdict::Skip("no vfio-pci in the kernel".into());
-        let mut skipped = fixture::cell("vfio-pci-bar@debian-6.12");
+        let mut skipped = fixture::cell("vfio-pci-bar@debian-6.12+fwb=yes");
         (skipped.verdict, skipped.report) = (Some(skip), None);
-        let run = fixture::run_of(vec![fixture::failed("vfio-pci-bar@linux-6.1~v9", Standing::New), skipped]);
+        let failed = fixture::failed("vfio-pci-bar@linux-6.1~v9+fwb=yes", Standing::New);
+        let run = fixture::run_of(vec![failed, skipped]);
         for (format, language) in [
             (Format::Junit, "xml"),
             (Format::Ktap, "text"),

@@ -36,6 +36,8 @@ fn cells_of_the_points() {
         &["list", "hosts"][..],
         &["list", "hosts@debian-6.12"],
         &["list", KEY],
+        &["list", "hosts+cpu=neoverse-v1+mode=nvhe"],
+        &["list", "hosts+*mode=nvhe", "--kernel", "debian-6.12", "--exclude", "hosts+cpu=neoverse-n2*"],
         &["list", "hosts@*+*mode=nvhe", "--exclude", "*@*+qemu=newest", "--exclude", "*@debian-6.1"],
         &["run", "--dry-run", "hosts@debian-6.12", "--set", "host.cpu=a64fx"],
         &["run", "--dry-run", "hosts@debian-6.12", "--set", "host.arguments=nvhe", "--set", "host.cpu=max"],
@@ -68,6 +70,7 @@ fn points_that_are_wrong() {
     for arguments in [
         &["list", "hosts@debian-6.12+cpu=neoverse-v1"][..],
         &["list", "hosts@debian-6.12+cpu=max+mode=vhe"],
+        &["list", "hosts+cpu=neoverse-v1+mode=nvh"],
         &["list", "hosts", "--set", "cpu"],
         &["list", "--set", "host.cpu"],
         &["list", "--set", "cor"],
@@ -143,6 +146,11 @@ fn a_point_has_its_own_accepted_report() {
     session.s2lab(&["history", "add", RUN]);
     session.s2lab(&["history", "hosts@debian-6.12"]);
     session.check("axes-accepted");
+    for (key, due) in [(KEY, 1), ("hosts@debian-6.12", 2)] {
+        let output = home.command(&["report", "--cell", key]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.matches("s2lab report 2    hosts@debian-6.12+cpu=").count(), due, "{key}: {text}");
+    }
     for form in ["junit", "ktap", "json"] {
         let output = home.command(&["report", "--format", form]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

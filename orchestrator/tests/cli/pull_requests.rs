@@ -10,7 +10,7 @@ const FENCE: &str = "````";
 /// The log and table pages of a real run of the kernel with the changed line, and in `accepted.txt`
 /// the report that was accepted before.
 const LOG: &str = "tests/cli/runs/shareability";
-const ACCEPTED: &str = "reports/vfio-pci-bar/linux-6.1-wc.txt";
+const ACCEPTED: &str = "reports/vfio-pci-bar/linux-6.1-wc+fwb=yes.txt";
 /// The names that the run gets: the document runs the cell twice.
 const NAMES: [&str; 2] = ["20261128T220207.079Z-5127", "20261128T220841.512Z-5644"];
 

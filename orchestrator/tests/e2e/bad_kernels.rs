@@ -72,7 +72,7 @@ fn one_without_vfio_pci_is_named_as_such() {
     let done = |place: &Place| {
         place.s2lab([
             "run",
-            "vfio-pci-bar",
+            "vfio-pci-bar+fwb=yes",
             "--kernel",
             image.to_str().unwrap(),
             "--modules",

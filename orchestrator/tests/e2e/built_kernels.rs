@@ -15,15 +15,18 @@ const KERNELS: [(&str, &str); 3] = [
     ("linux-6.12-reverted", "nic Device-nGnRE"),
 ];
 
+/// The point at which each listed kernel has an accepted report.
+const POINT: &str = "vfio-pci-bar+fwb=yes";
+
 /// Runs the scenario on kernels, which must do what they declare and what was accepted.
 pub(crate) fn do_what_they_declare(place: &Place, kernels: &[(&str, &str)]) {
     let arguments = kernels.iter().flat_map(|(name, _)| ["--kernel", name]);
-    let run = place.s2lab(["run", "vfio-pci-bar"].into_iter().chain(arguments));
+    let run = place.s2lab(["run", POINT].into_iter().chain(arguments));
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     let normal = run.normal();
     let lines: Vec<&str> = normal.lines().take(kernels.len()).collect();
     for (name, shown) in kernels {
-        let begin = format!("PASS vfio-pci-bar@{name} ");
+        let begin = format!("PASS vfio-pci-bar@{name}+fwb=yes ");
         let line = lines.iter().find(|line| line.starts_with(&begin));
         assert!(line.is_some_and(|line| line.contains(shown)), "{name}: {shown}\n{normal}");
     }
@@ -52,7 +55,7 @@ fn built_kernels_do_what_they_declare() {
     assert_ne!(claims, list);
     fs::write(lab.join("images/kernels.yaml"), claims).unwrap();
     let lab = lab.display().to_string();
-    let lying = ["run", "vfio-pci-bar", "--offline", "--lab", &lab, "--kernel", "linux-6.12-reverted"];
+    let lying = ["run", POINT, "--offline", "--lab", &lab, "--kernel", "linux-6.12-reverted"];
     let lying = place.s2lab(lying);
     assert_eq!(lying.code, Some(1), "{}{}", lying.stdout, lying.stderr);
     assert!(lying.stdout.starts_with("FAIL ") && lying.stdout.contains("Device-nGnRE"), "{}", lying.stdout);
@@ -62,7 +65,7 @@ fn built_kernels_do_what_they_declare() {
 /// Runs the scenario on a host whose KVM is wrong on purpose.
 fn wrong_host(kernel: &[&str]) -> (Place, Done) {
     let place = Place::new();
-    let done = place.s2lab(["run", "vfio-pci-bar", "--kernel"].iter().chain(kernel));
+    let done = place.s2lab(["run", POINT, "--kernel"].iter().chain(kernel));
     assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
     assert_eq!(left_over(&place), Vec::<String>::new());
     (place, done)
@@ -124,7 +127,7 @@ fn what_an_entry_declares_must_hold_with_a_series_on_top() {
 
     // Undeclared traits are open: the series is judged by its behaviour.
     let series = checkout().join("images/patches/6.1-wc").display().to_string();
-    let wc = place.s2lab(["run", "vfio-pci-bar", "--kernel", "linux-6.1", "--series", &series]);
+    let wc = place.s2lab(["run", POINT, "--kernel", "linux-6.1", "--series", &series]);
     assert_eq!(wc.code, Some(0), "{}{}", wc.stdout, wc.stderr);
     assert!(wc.stdout.contains("nic Normal-NC   as wc-honoured"), "{}", wc.stdout);
 }

@@ -73,7 +73,7 @@ fn brought_parts_do_on_a_machine_with_nothing() {
     symlink(slots, own.join("slots")).unwrap();
 
     let place = Place::with_cache(cache.path());
-    let mut command = place.command_of(&program, ["run", "vfio-pci-bar-no-fwb"]);
+    let mut command = place.command_of(&program, ["run", "vfio-pci-bar+fwb=no"]);
     let child = command.args(parts).current_dir(&empty).env("PATH", &empty).spawn().unwrap();
     let run = place.finish(child);
     assert_eq!((run.code, run.signal), (Some(0), None), "{}{}", run.stdout, run.stderr);

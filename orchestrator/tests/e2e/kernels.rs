@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const SCENARIO: &str = "vfio-pci-bar-no-fwb";
+const SCENARIO: &str = "vfio-pci-bar";
+const POINT: &str = "+fwb=no";
 
 /// Returns the cache's unpacked kernel whose release begins with `release`: its image and its
 /// folder of modules.
@@ -38,7 +39,7 @@ fn an_unknown_image_is_judged_by_what_it_does() {
         let found = judged(&report(&place, &renamed, &modules));
         assert_eq!(found.0, label, "{listed}");
         // `shipped` holds that the accepted report is what the listed kernel does.
-        assert_eq!(found, judged(&accepted(SCENARIO, listed)), "{listed}");
+        assert_eq!(found, judged(&accepted(SCENARIO, &format!("{listed}{POINT}"))), "{listed}");
     }
 }
 
@@ -46,7 +47,7 @@ fn an_unknown_image_is_judged_by_what_it_does() {
 fn report(place: &Place, image: &Path, modules: &Path) -> String {
     let run = place.s2lab([
         "run",
-        SCENARIO,
+        &format!("{SCENARIO}{POINT}"),
         "--kernel",
         image.to_str().unwrap(),
         "--modules",

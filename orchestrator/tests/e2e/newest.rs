@@ -2,19 +2,19 @@
 
 use crate::harness::{Place, accepted, part};
 
-const KEY: &str = "vfio-pci-bar@debian-6.12+qemu=newest";
+const KEY: &str = "vfio-pci-bar@debian-6.12+fwb=yes+qemu=newest";
 
 /// A host of its own, because its QEMU is another one. Everything that is promised is what the
 /// accepted report of the default QEMU has.
 #[test]
 fn a_cell_on_the_newest_qemu_promises_the_same() {
     let place = Place::new();
-    let run = place.s2lab(["run", "vfio-pci-bar@debian-6.12", "--qemu", "newest"]);
+    let run = place.s2lab(["run", "vfio-pci-bar+fwb=yes", "--kernel", "debian-6.12", "--qemu", "newest"]);
     assert_eq!((run.code, run.signal), (Some(0), None), "{}{}", run.stdout, run.stderr);
     let reports = place.reports();
     let [(key, report)] = &reports[..] else { panic!("one report was expected: {reports:?}") };
     assert_eq!(key, KEY);
-    let default = accepted("vfio-pci-bar", "debian-6.12");
+    let default = accepted("vfio-pci-bar", "debian-6.12+fwb=yes");
     assert_eq!(part(report, "promised"), part(&default, "promised"));
     let version = |report: &str| {
         let environment = part(report, "environment");

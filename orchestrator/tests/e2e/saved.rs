@@ -7,7 +7,7 @@ const RESUMED: &str = "  variable boot = resumed";
 
 #[test]
 fn a_saved_host_says_what_a_booted_one_says() {
-    same_booted_and_resumed(&["vfio-pci-bar@debian-6.12"]);
+    same_booted_and_resumed(&["vfio-pci-bar@debian-6.12+fwb=yes"]);
 }
 
 /// The same for every shipped scenario. Those that count boot each time.

@@ -148,7 +148,7 @@ fn a_cell_that_stops_early_leaves_a_diagnosis_and_its_verdict() {
     let (image, _) = unpacked(&place, "6.12.");
     // This kernel reaches its agent without a module, but has VFIO in modules only. Nothing shows
     // that: its Image has no configuration, and none is given.
-    let done = place.s2lab(["run", "vfio-pci-bar", "--kernel", image.to_str().unwrap()]);
+    let done = place.s2lab(["run", "vfio-pci-bar+fwb=yes", "--kernel", image.to_str().unwrap()]);
     assert!(done.stdout.starts_with("SKIP "), "{}{}", done.stdout, done.stderr);
     let key = fs::read_dir(place.run().join("cells")).unwrap().next().unwrap().unwrap().path();
     let diagnosis = fs::read_to_string(key.join("diagnosis.txt")).unwrap();

@@ -96,7 +96,7 @@ fn console(browser: &Browser) {
 fn without_scripts(browser: &Browser) {
     let (mut page, _folder) = sample(browser, View { scripts: false, ..VIEW });
     let text = page.evaluate("document.querySelector('details.console pre').textContent").unwrap();
-    let path = format!("cells/vfio-pci-bar-no-fwb@{}/console.host.log", sample::BROKEN);
+    let path = format!("cells/vfio-pci-bar@{}+fwb=no/console.host.log", sample::BROKEN);
     assert!(text.as_str().unwrap().ends_with(&path), "{text}");
     let seen = page.evaluate("document.querySelectorAll('article svg.space, article table').length").unwrap();
     assert!(seen.as_u64().unwrap() >= 12, "everything else is there: {seen}");
@@ -147,8 +147,10 @@ fn hostile(browser: &Browser) {
 const UPDATE: &str = "S2LAB_UPDATE_DOCS";
 
 /// The picture of each part of the page, by the name of its file in `docs/`.
-const PICTURES: [(&str, &str, View); 2] =
-    [("page.png", "", VIEW), ("page-cell.png", "#vfio-pci-bar@linux-6.1-wc", View { dark: true, ..VIEW })];
+const PICTURES: [(&str, &str, View); 2] = [
+    ("page.png", "", VIEW),
+    ("page-cell.png", "#vfio-pci-bar@linux-6.1-wc+fwb=yes", View { dark: true, ..VIEW }),
+];
 
 fn pictures(browser: &Browser) {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures");

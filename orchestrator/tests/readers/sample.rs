@@ -10,18 +10,20 @@ use s2lab_model::{
     judge::{JudgedRun, judge_run},
     kernel::{Trait, Traits},
     measures::{Boot, Measure},
+    plan::Key,
     record::{Run, StageSpan},
     report::{Report, Standing, compare},
-    scenario::load,
+    scenario::{Scenario, load},
     summary::{CellSummary, RunSummary},
 };
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-const SCENARIOS: [(&str, &str); 3] = [
+const SCENARIOS: [(&str, &str); 2] = [
     ("vfio-pci-bar.yaml", include_str!("../../../scenarios/vfio-pci-bar.yaml")),
-    ("vfio-pci-bar-no-fwb.yaml", include_str!("../../../scenarios/vfio-pci-bar-no-fwb.yaml")),
     ("ram-stays-cacheable.yaml", include_str!("../../../scenarios/ram-stays-cacheable.yaml")),
 ];
+/// The cells of a kernel: the first scenario has two points.
+const OF_KERNEL: usize = 3;
 /// The console of the cell that fails. The others print what comes before its crash.
 const CRASH: &str = include_str!("../../model/tests/consoles/oops-6.12.log");
 /// The kernel whose cells fail, against their accepted reports.
@@ -44,8 +46,7 @@ const SAMPLES: [u64; 9] = [553_000, 342_000, 765_000, 600_000, 580_000, 571_000,
 pub(crate) fn run(folder: &Path, cells: usize) -> RunSummary {
     let named = ["debian-6.1", "debian-6.12", "linux-6.1", BROKEN].map(str::to_owned);
     let kernels = named.into_iter().chain((2..).map(|n| format!("linux-7.{n}")));
-    let cells: Vec<_> =
-        kernels.take(cells.div_ceil(SCENARIOS.len())).flat_map(|kernel| planned(&kernel)).collect();
+    let cells: Vec<_> = kernels.take(cells.div_ceil(OF_KERNEL)).flat_map(|kernel| planned(&kernel)).collect();
     let well = judged(&folder.join("well"), &Story::well(&cells));
     let behaves = |cell: &PlannedCell| match cell.kernel == BROKEN {
         true => Behaves::Before,
@@ -72,18 +73,26 @@ fn planned(kernel: &str) -> Vec<PlannedCell> {
         true => Traits::Exactly([].into()),
         false => Traits::Exactly([Trait::WcConveyed, Trait::WcHonoured].into()),
     };
-    let cell = |(name, text): (&str, &str)| {
-        let scenario = load(name, text).unwrap();
-        let key = format!("{}@{kernel}", scenario.scenario);
+    let cell = |scenario: &Scenario, axes: &BTreeMap<String, String>| {
+        let axes = axes.iter().map(|(axis, value)| (axis.as_str(), value.as_str()));
+        let key = Key::of(&scenario.scenario, kernel, axes).unwrap();
         PlannedCell {
-            key: key.parse().unwrap(),
+            repeat: vec!["run".into(), key.to_string()],
+            key,
             kernel: kernel.into(),
             about: scenario.about.clone(),
-            repeat: vec!["run".into(), key],
-            resolved: ResolvedCell::of(&scenario, traits.clone()),
+            resolved: ResolvedCell::of(scenario, traits.clone()),
         }
     };
-    SCENARIOS.map(cell).into()
+    let cells = |(name, text): (&str, &str)| {
+        let scenario = load(name, text).unwrap();
+        let points = &scenario.matrix.points;
+        match points.is_empty() {
+            true => vec![cell(&scenario, &BTreeMap::new())],
+            false => points.iter().map(|point| cell(&point.scenario, &point.values)).collect(),
+        }
+    };
+    SCENARIOS.into_iter().flat_map(cells).collect()
 }
 
 fn judged(folder: &Path, story: &Story) -> JudgedRun {

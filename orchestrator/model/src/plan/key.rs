@@ -1,5 +1,6 @@
 //! Keys: the names of cells, in the log, in file names and on the command line.
 
+use super::is_own_axis;
 use s2lab_protocol::is_word;
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
@@ -80,6 +81,13 @@ impl Key {
     /// Returns the key without its axes: `SCENARIO@KERNEL`.
     pub fn plain(&self) -> &str {
         self.0.split_once(AXIS).map_or(&self.0, |(plain, _)| plain)
+    }
+
+    /// Returns the point of the scenario's own axes, without kernel: `SCENARIO[+axis=value...]`.
+    pub fn point(&self) -> String {
+        let own = self.axes().filter(|(name, _)| !is_own_axis(name));
+        let axes: String = own.map(|(name, value)| format!("{AXIS}{name}{IS}{value}")).collect();
+        format!("{}{axes}", self.scenario())
     }
 
     /// Returns the value of an axis.
@@ -230,8 +238,11 @@ mod tests {
         assert_eq!((key.axis("page"), key.axis("pag")), (Some("16K"), None));
         assert_eq!(key.plain(), "vfio-pci-bar@linux-6.1~wc");
         assert_eq!(key.report_path(), "vfio-pci-bar/linux-6.1~wc+cpu=neoverse-v1+page=16K.txt");
+        assert_eq!(key.point(), "vfio-pci-bar+cpu=neoverse-v1+page=16K");
         let plain = Key::of("a", "6.1", []).unwrap();
         assert_eq!((plain.as_str(), plain.plain(), plain.axes().count()), ("a@6.1", "a@6.1", 0));
+        let own: Key = "a@k+control=inverted+fwb=yes+qemu=newest".parse().unwrap();
+        assert_eq!((own.point(), plain.point()), ("a+fwb=yes".to_owned(), "a".to_owned()));
     }
 
     #[test]

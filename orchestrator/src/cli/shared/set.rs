@@ -160,5 +160,5 @@ impl SetArguments {
 
 /// Returns the part of a selector that is about scenarios.
 fn name_of(selector: &str) -> &str {
-    selector.split('@').next().unwrap_or_default()
+    selector.split(['@', '+']).next().unwrap_or_default()
 }

@@ -15,13 +15,13 @@ use crate::{
     show::{Format, terminal},
 };
 use clap::Args;
-use s2lab_model::summary::RunSummary;
+use s2lab_model::{plan::Key, summary::RunSummary};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// A run's folder or its name, or a bundle; default: the latest of the lab folder
     run: Option<String>,
-    /// Only the cells with these keys, and their reports in full
+    /// Only the cells with these keys, and their reports in full; a key without axes means all points
     #[arg(long, value_name = "KEY", conflicts_with_all = ["format", "output"])]
     cell: Vec<String>,
     #[command(flatten)]
@@ -44,10 +44,20 @@ pub(crate) fn report(context: &Context, arguments: &Arguments) -> Result<u8, Fai
 }
 
 fn show_reports(keys: &[String], judged: &Judged) -> Result<(), Failure> {
-    keys.iter().try_for_each(|key| {
-        let report = judged.reports.get(key.as_str()).ok_or_else(|| no_report(key, judged))?;
-        say(report.text().trim_end())
-    })
+    let mut shown = vec![];
+    for key in keys {
+        let of_key = |known: &&Key| match judged.reports.contains_key(key.as_str()) {
+            true => *known == key.as_str(),
+            // A key without axes that is no cell's means all points of its axes.
+            false => known.plain() == key,
+        };
+        let found: Vec<_> = judged.reports.keys().filter(of_key).collect();
+        if found.is_empty() {
+            return Err(no_report(key, judged));
+        }
+        shown.extend(found.into_iter().filter_map(|key| judged.reports.get(key)));
+    }
+    shown.into_iter().try_for_each(|report| say(report.text().trim_end()))
 }
 
 /// Shows the whole run.
