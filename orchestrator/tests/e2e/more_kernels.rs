@@ -1,5 +1,6 @@
-//! Kernels that s2lab builds and CI does not: each does what it declares, and runs the selftests of its own
-//! tree. They need two whole builds and two small ones besides those of [`crate::built_kernels`].
+//! Kernels that s2lab builds and CI does not: each does what it declares, dumps its own tables, and runs the
+//! selftests of its own tree. They need three whole builds and two small ones besides those of
+//! [`crate::built_kernels`].
 
 use crate::{
     built_kernels::do_what_they_declare,
@@ -7,13 +8,32 @@ use crate::{
 };
 use std::fs;
 
-const KERNELS: [(&str, &str); 2] =
-    [("linux-6.1-wc-v6", "nic Normal-NC"), ("linux-6.1-wc-kvm-only", "nic Device-nGnRE")];
+const KERNELS: [(&str, &str); 3] = [
+    ("linux-6.1-wc-v6", "nic Normal-NC"),
+    ("linux-6.1-wc-kvm-only", "nic Device-nGnRE"),
+    ("linux-6.12-64k", "nic Normal-NC"),
+];
 
 #[test]
 #[ignore = "builds kernels: CONTRIBUTING.md has the command"]
 fn other_built_kernels_do_what_they_declare() {
     do_what_they_declare(&Place::new(), &KERNELS);
+}
+
+/// KVM's own dump of stage 2, for the guests of both VMMs. Debian's kernels have none.
+#[test]
+#[ignore = "builds a kernel: CONTRIBUTING.md has the command"]
+fn the_dump_of_the_kernel_has_the_leaves_of_the_walk() {
+    let place = Place::new();
+    let cells = ["vfio-pci-bar@linux-6.12+fwb=yes", "kinds-of-memory@linux-6.12"];
+    let run = place.s2lab(["run"].iter().chain(&cells));
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let reports = place.reports();
+    assert_eq!(reports.len(), cells.len());
+    for (key, report) in reports {
+        let environment = part(&report, "environment");
+        assert!(environment.contains("variable ptdump = agrees\n"), "{key}\n{environment}");
+    }
 }
 
 /// Selftests of KVM out of the tree of the cell's kernel. On a kernel without a tree, and without the test,
