@@ -34,8 +34,8 @@ const FORMAT: u32 = 2;
 /// The files of a saved host: the state of the machine, and what s2lab knows of it.
 const STATE: &str = "state";
 const FACTS: &str = "host.json";
-/// The time in which the cache has a folder, unless another process saves the same host.
-const FOLDER: Duration = Duration::from_secs(2);
+/// The time in which the cache has a folder. It waits for no other process.
+const FOLDER: Duration = Duration::from_secs(30);
 
 /// The saved hosts of a run that uses them.
 pub struct SavedHosts {
@@ -166,18 +166,24 @@ impl SavedKey {
     }
 
     /// Returns a place for the host in the cache. None: another process saves it, or has done so.
-    pub(super) async fn place(&self) -> Option<SavedPlace> {
+    pub(super) async fn place(&self) -> Result<Option<SavedPlace>, Unsaved> {
         let ((give, folder), (filled, is_filled)) = (oneshot::channel(), oneshot::channel());
         let key = self.clone();
-        let kept = tokio::task::spawn_blocking(move || {
+        let kept = Keeping(tokio::task::spawn_blocking(move || {
             key.cache.save_host(&key.name, &key.inputs, |folder| {
                 // Who does not wait any more has no need of it.
                 let _ = give.send(folder.to_owned());
                 is_filled.blocking_recv().map_err(|_| CacheError::Cancelled)
             })
-        });
-        let folder = s2lab_os::waits::timeout(FOLDER, folder).await.ok()?.ok()?;
-        Some(SavedPlace { folder, filled, kept: Keeping(kept) })
+        }));
+        match s2lab_os::waits::timeout(FOLDER, folder).await {
+            Ok(Ok(folder)) => Ok(Some(SavedPlace { folder, filled, kept })),
+            Ok(Err(_)) => match kept.done().await {
+                Ok(()) | Err(CacheError::LockTimeout { .. }) => Ok(None),
+                Err(why) => Err(why.into()),
+            },
+            Err(_) => Err(Unsaved::Other(format!("the cache has no folder for it after {FOLDER:?}"))),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ fn holds(script: &Script, order: &Order, resumed: [bool; CELLS]) -> Result<Lab, 
     expect("s2lab's own end", lab.ended()?, 0)?;
     lab.gone()?;
     let due: Vec<_> = resumed.map(|resumed| ("PASS".to_owned(), resumed)).into();
-    expect("the cells", summary(&lab.judged()?), due)?;
+    expect(&format!("the cells; {}", lab.said()), summary(&lab.judged()?), due)?;
     Ok(lab)
 }
 

@@ -10,6 +10,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The kind of saved hosts.
@@ -26,14 +27,14 @@ impl Cache {
     }
 
     /// Saves a host, if there is none with these inputs: `fill` gets an empty folder. Then removes those that
-    /// are too many. Blocks.
+    /// are too many. If another one saves the same host, the error is [`CacheError::LockTimeout`]. Blocks.
     pub fn save_host(
         &self,
         name: &str,
         inputs: &impl Serialize,
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
-        self.filled(HOSTS, name, inputs, fill)?;
+        self.objects.get_within(Duration::ZERO, HOSTS, name, inputs, |building| fill(&building.dir))?;
         self.limit_hosts(HOSTS_LIMIT)
     }
 
@@ -81,10 +82,7 @@ pub(crate) fn on_disk(object: &Path, manifest: &Manifest) -> u64 {
 mod tests {
     use super::*;
     use crate::Quiet;
-    use std::{
-        sync::Arc,
-        time::{Duration, Instant},
-    };
+    use std::{sync::Arc, time::Instant};
 
     /// The bytes of a host's state on the disk, and those of the file.
     const STATE: usize = 1 << 20;

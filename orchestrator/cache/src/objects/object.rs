@@ -145,13 +145,25 @@ impl Objects {
         inputs: &impl Serialize,
         build: impl FnOnce(&mut Building) -> Result<()>,
     ) -> Result<Object> {
+        self.get_within(LOCK_LIMIT, kind, name, inputs, build)
+    }
+
+    /// The same. It waits at most for `limit` for another one who builds the object.
+    pub(crate) fn get_within(
+        &self,
+        limit: Duration,
+        kind: &str,
+        name: &str,
+        inputs: &impl Serialize,
+        build: impl FnOnce(&mut Building) -> Result<()>,
+    ) -> Result<Object> {
         let place = self.place(kind, name, inputs)?;
         let damage = match self.look(&place)? {
             Found::Whole(object) => return Ok(object),
             Found::Damaged(damage) => Some(damage),
             Found::Missing => None,
         };
-        self.get_locked(&place, inputs, build).map_err(|source| match damage {
+        self.get_locked(&place, limit, inputs, build).map_err(|source| match damage {
             Some(damage) if !matches!(source, CacheError::Cancelled) => {
                 CacheError::Damaged { what: place.what(), damage, source: Box::new(source) }
             }
@@ -162,12 +174,13 @@ impl Objects {
     fn get_locked(
         &self,
         place: &Place,
+        limit: Duration,
         inputs: &impl Serialize,
         build: impl FnOnce(&mut Building) -> Result<()>,
     ) -> Result<Object> {
         let what = place.what();
         let lock_path = self.lock_path(&place.kind, &place.folder);
-        let lock = lock::acquire(&lock_path, &what, LOCK_LIMIT, &*self.progress);
+        let lock = lock::acquire(&lock_path, &what, limit, &*self.progress);
         let _lock = lock.map_err(|error| match error {
             CacheError::Io { path, source, .. } if unwritable(&source) => {
                 CacheError::ReadOnly { missing: what.clone(), path, source }

@@ -142,7 +142,10 @@ impl Session<'_> {
 
     async fn saved(&mut self, key: &SavedKey) -> Result<Option<Keeping>, Unsaved> {
         self.console_is_tested().await?;
-        let Some(place) = key.place().await else { return Ok(None) };
+        let Some(place) = key.place().await? else {
+            tracing::info!("another process saves the same host, or has done so");
+            return Ok(None);
+        };
         self.link.heartbeat(self.deadlines.of(Deadline::Silence)).await?;
         sleep(AFTER_A_BEAT).await;
         let liveness = self.link.liveness();
