@@ -8,7 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at the first thing that is wrong")]
 
 use s2lab_protocol::{
-    AssignKind, By, Manner, MapKind, ProbeKind, VmmKind,
+    AssignKind, By, Manner, MapKind, ProbeKind, RamKind, VmmKind,
     ask::{Ask, AssignedDevice, Bind, EndCell, Finish, Probe, Request, Reset, StartGuest, StopGuest, Store},
 };
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ fn requests(nonce: u64) -> Value {
         nonce,
         memory_mib: 256,
         cpus: 1,
-        ram: vec![],
+        ram: vec![RamKind::Anonymous],
         upper_read_only: false,
         mte: false,
         devices: vec![AssignedDevice {

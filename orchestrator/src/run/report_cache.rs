@@ -8,8 +8,9 @@ use super::{
     folder::{RunFolder, entries},
     retention,
 };
+use s2lab_cache::objects::digest;
 use s2lab_model::{
-    hash::{Hasher, digest, is_digest},
+    hash::{Hasher, is_digest},
     plan::Key,
     record::look::Pages,
     report::Report,
@@ -36,7 +37,7 @@ const DIGEST: usize = 64;
 /// read.
 static PROGRAM: LazyLock<Option<String>> = LazyLock::new(|| {
     // It leads to the file that was started, even if another one has its name now.
-    outside::read(Path::new("/proc/self/exe"), kinds::PROGRAM).ok().map(|bytes| digest(&bytes))
+    digest::file(Path::new("/proc/self/exe")).ok()
 });
 
 /// The folder of reports.
@@ -68,7 +69,7 @@ impl ReportCache {
         pages.sort();
         for name in pages.iter().filter(|name| is_digest(name)) {
             let page = run.pages().page(name).ok()??;
-            [name, &digest(&page)].iter().for_each(|part| inputs.update(part.as_bytes()));
+            [name, &digest::bytes(&page)].iter().for_each(|part| inputs.update(part.as_bytes()));
         }
         Some(Entry { path: self.folder.join(inputs.finish()) })
     }
@@ -79,7 +80,7 @@ impl Entry {
     pub fn read(&self) -> Option<BTreeMap<Key, Report>> {
         let bytes = outside::read(&self.path, kinds::MANIFEST).ok()?;
         let (expected, content) = bytes.split_at_checked(DIGEST)?;
-        if digest(content).as_bytes() != expected {
+        if digest::bytes(content).as_bytes() != expected {
             return None;
         }
         let texts: Vec<String> = serde_json::from_slice(content).ok()?;
@@ -91,7 +92,7 @@ impl Entry {
     pub fn write(&self, reports: &BTreeMap<Key, Report>) {
         let texts: Vec<_> = reports.values().map(Report::text).collect();
         let written = serde_json::to_vec(&texts).map_err(io::Error::from).and_then(|content| {
-            let bytes = [digest(&content).as_bytes(), &content].concat();
+            let bytes = [digest::bytes(&content).as_bytes(), &content].concat();
             whole::write(&self.path, &bytes, Sync::Later)?;
             self.path.parent().map_or(Ok(()), forget)
         });
@@ -136,7 +137,7 @@ mod tests {
         let run = RunFolder::found(&dir.path().join("run"));
         fs::create_dir_all(run.raw()).unwrap();
         for page in ["one", "two"] {
-            fs::write(run.raw().join(digest(page.as_bytes())), page).unwrap();
+            fs::write(run.raw().join(digest::bytes(page.as_bytes())), page).unwrap();
         }
         let cache = ReportCache::new(dir.path());
         (dir, cache, run)
@@ -146,11 +147,11 @@ mod tests {
     fn each_part_of_a_judgement_is_in_the_name() {
         let (_dir, cache, run) = run();
         let entry = || cache.entry(&run, LOG).unwrap();
-        let (before, page) = (entry(), run.raw().join(digest(b"one")));
+        let (before, page) = (entry(), run.raw().join(digest::bytes(b"one")));
         assert_ne!(cache.entry(&run, "another log").unwrap(), before);
         fs::write(run.raw().join("a note"), "no page").unwrap();
         assert_eq!(entry(), before);
-        let more = run.raw().join(digest(b"three"));
+        let more = run.raw().join(digest::bytes(b"three"));
         fs::write(&more, "three").unwrap();
         assert_ne!(entry(), before);
         fs::remove_file(more).unwrap();
@@ -187,7 +188,7 @@ mod tests {
             bytes[at] ^= 1;
             damaged(&bytes);
         }
-        let right = |content: &str| damaged((digest(content.as_bytes()) + content).as_bytes());
+        let right = |content: &str| damaged((digest::bytes(content.as_bytes()) + content).as_bytes());
         ["", "{}", "[1]", r#"["no report"]"#].iter().for_each(|content| right(content));
         entry.write(&kept);
         assert_eq!(entry.read(), Some(kept));

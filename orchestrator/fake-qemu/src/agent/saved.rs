@@ -63,8 +63,12 @@ impl Host {
 
     /// Begins anew with this nonce. The answer is the first.
     pub(super) fn begin_anew(&mut self, nonce: u64) -> Result<(), Error> {
-        self.sender.nonce.store(nonce, Ordering::SeqCst);
-        self.sender.out.lock().unwrap_or_else(PoisonError::into_inner).seq.insert(Peer::Host, 0);
+        {
+            // No heartbeat has the new nonce and an old number.
+            let mut out = self.sender.out.lock().unwrap_or_else(PoisonError::into_inner);
+            self.sender.nonce.store(nonce, Ordering::SeqCst);
+            out.seq.insert(Peer::Host, 0);
+        }
         self.answered = 1;
         self.greet()
     }
