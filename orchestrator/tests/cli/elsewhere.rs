@@ -102,7 +102,7 @@ fn a_lab_of_ones_own() {
     let shipped = Home::with_lab(&checkout()).tree("lab");
     let shipped = std::iter::once(".gitattributes".to_owned()).chain(shipped).collect();
     let own = home.tree("home/new/lab");
-    assert!(own.contains(&"reports/vfio-pci-bar/debian-6.12.txt".to_owned()), "{own:?}");
+    assert!(own.contains(&"reports/vfio-pci-bar/debian-6.12+fwb=yes.txt".to_owned()), "{own:?}");
     assert_eq!(all_but_reports(own), all_but_reports(shipped));
     let text = |path: PathBuf| fs::read_to_string(path).unwrap();
     assert_eq!(home.read("home/new/lab/images/kernels.yaml"), text(checkout().join("images/kernels.yaml")));
