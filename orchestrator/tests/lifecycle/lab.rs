@@ -189,7 +189,8 @@ impl Person {
 
 async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
     // A test that fails prints the warnings of its run.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let traced = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false);
+    traced.with_writer(std::io::stderr).init();
     let interruption = Interruption::listen()?;
     let script: Script = serde_json::from_slice(&std::fs::read(folder.join(SCRIPT))?)?;
     let order: Order = serde_json::from_slice(&std::fs::read(folder.join(ORDER))?)?;
