@@ -119,6 +119,28 @@ fn the_documents_examples_are_true() {
     assert!(loaded >= 2, "{loaded}");
 }
 
+/// Each shipped scenario without the argument that a part of it needs: the part is shown, and the argument.
+#[test]
+fn a_shipped_scenario_without_its_argument_is_refused() {
+    let shipped = files("scenarios/full");
+    let mut tried = vec![];
+    for (argument, line) in [
+        ("pciehp.pciehp_poll_mode=1", "  - host: {unplug: nic}"),
+        ("vfio_pci.disable_idle_d3=1", "  g0: {vmm: qemu, assign: {disk: vfio-pci, nic: vfio-pci}}"),
+    ] {
+        let list = format!("  arguments: [{argument}]\n");
+        for (file, text) in shipped.iter().filter(|(_, text)| text.contains(&list)) {
+            load(file, text).unwrap();
+            let mistakes = load(file, &text.replace(&list, "")).unwrap_err();
+            let [mistake] = mistakes.iter().collect::<Vec<_>>()[..] else { panic!("{mistakes}") };
+            assert_eq!(mistake.source, line);
+            assert_eq!(mistake.help, Some(format!("write `arguments: [{argument}]` in `host`")));
+            tried.push(file.trim_end_matches(".yaml"));
+        }
+    }
+    assert_eq!(tried, ["unplugged-device-is-gone", "unplugged-from-qemu", "drive-by-dma"]);
+}
+
 /// The table of `docs/hosts.md` has each point of the scenario `hosts` that runs.
 #[test]
 fn the_document_has_every_host() {

@@ -2,6 +2,7 @@
 
 use crate::harness::Home;
 use fake_qemu::programs::{End, program};
+use std::{fs, path::Path};
 
 #[test]
 fn a_lab_in_order() {
@@ -182,4 +183,30 @@ fn programs_that_could_not_run() {
     home.write("lab/scenarios/programs.yaml", &text);
     assert_eq!(session.s2lab(&["lint", "scenarios/programs.yaml"]).status.code(), Some(2));
     session.check("lint-programs");
+}
+
+/// A shipped scenario without the argument that a part of it needs. No host boots.
+#[test]
+fn parts_that_need_an_argument() {
+    let home = Home::new();
+    let mut session = home.session();
+    for (name, argument) in [
+        ("unplugged-device-is-gone", "pciehp.pciehp_poll_mode=1"),
+        ("drive-by-dma", "vfio_pci.disable_idle_d3=1"),
+    ] {
+        let file = format!("scenarios/full/{name}.yaml");
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap();
+        let without = text.replace(&format!("  arguments: [{argument}]\n"), "");
+        assert_ne!(without, text, "{name}");
+        let place = format!("lab/scenarios/{name}.yaml");
+        home.write(&place, without);
+        for verb in ["lint", "run"] {
+            assert_eq!(session.s2lab(&[verb, name]).status.code(), Some(2), "{verb} {name}");
+        }
+        home.write(&place, text);
+        assert_eq!(session.s2lab(&["lint", name]).status.code(), Some(0), "{name}");
+    }
+    session.check("lint-arguments");
+    assert_eq!(home.tree("state"), Vec::<String>::new());
+    assert_eq!(home.tree("cache"), Vec::<String>::new());
 }

@@ -3,6 +3,7 @@
 use super::hides;
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
+use std::ops::Range;
 
 /// The most words.
 pub(super) const MAX_COUNT: usize = 32;
@@ -25,6 +26,29 @@ const OWN: [(&str, &str); 7] = [
 const LEVEL: &str = "every message of the kernel goes to the console, so that no warning is missed";
 /// Parameters of the agent.
 const AGENT: &str = "s2lab.";
+
+/// Reports `why` at `span` if the host's kernel does not have `word`, a parameter with its value. The last word of
+/// a parameter prevails.
+pub(super) fn require(root: &Node, word: &str, span: &Range<usize>, why: &str, sink: &mut Sink<'_>) {
+    let (name, due) = parameter(word);
+    let arguments = root.get("host").and_then(|host| host.get("arguments"));
+    let words = arguments.map(Node::items).unwrap_or_default().iter().filter_map(Node::text);
+    let given = words.map(parameter).filter(|(known, _)| *known == name).next_back();
+    if !given.is_some_and(|(_, value)| is_same(value, due)) {
+        sink.error_help(span.clone(), why, format!("write `arguments: [{word}]` in `host`"));
+    }
+}
+
+/// Returns true for the same text, and for two words of the same truth.
+fn is_same(one: Option<&str>, other: Option<&str>) -> bool {
+    // lib/kstrtox.c, kstrtobool; a name alone is true (kernel/params.c, param_set_bool). Linux 6.1.
+    let truth = |value: Option<&str>| match value {
+        None | Some("1" | "y" | "Y" | "on") => Some(true),
+        Some("0" | "n" | "N" | "off") => Some(false),
+        Some(_) => None,
+    };
+    one == other || truth(one).is_some() && truth(one) == truth(other)
+}
 
 /// Reports the words that cannot be on the command line.
 pub(super) fn check(root: &Node, sink: &mut Sink<'_>) {
@@ -55,9 +79,7 @@ fn fits(word: &str) -> Result<(), (String, String)> {
         let help = "what follows `--` goes to init, which is s2lab's agent".to_owned();
         return Err((format!("`{word}` is not a kernel argument"), help));
     }
-    // The kernel does not distinguish `-` and `_` in a parameter's name (kernel/params.c, parameq).
-    let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-    let name = name.replace('-', "_");
+    let (name, value) = parameter(word);
     if let Some(reason) = hides::reason(&name, value) {
         return Err((format!("`{word}` could hide an alarm"), format!("{reason}: leave it out")));
     }
@@ -68,9 +90,46 @@ fn fits(word: &str) -> Result<(), (String, String)> {
     }
 }
 
+/// Returns the name of a word's parameter, with `_` for `-`, and its value. The kernel does not distinguish the two
+/// characters in a name (kernel/params.c, parameq).
+fn parameter(word: &str) -> (String, Option<&str>) {
+    let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    (name.replace('-', "_"), value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_has_the_value_of_its_last_word() {
+        let is_reported = |arguments: &str, word: &str| {
+            let text = format!("host: {{{arguments}}}");
+            let mut sink = Sink::new("x.yaml", &text);
+            let root = crate::yaml::parse(&text, &mut sink).unwrap();
+            require(&root, word, &(0..4), "why", &mut sink);
+            !sink.is_empty()
+        };
+        for (words, word) in [
+            ("m.x=1", "m.x=1"),
+            ("m.x", "m.x=1"),
+            ("a=b, m.x=0, m.x=y", "m.x=1"),
+            ("m.x=n", "m.x=0"),
+            ("kvm_arm.mode=nvhe, kvm_arm.mode=protected", "kvm-arm.mode=protected"),
+        ] {
+            assert!(!is_reported(&format!("arguments: [{words}]"), word), "{words}");
+        }
+        for (words, word) in [
+            ("", "m.x=1"),
+            ("x=1", "m.x=1"),
+            ("m.x=1, m.x=0", "m.x=1"),
+            ("m.x=2", "m.x=1"),
+            ("kvm-arm.mode=protected, kvm-arm.mode=nvhe", "kvm-arm.mode=protected"),
+        ] {
+            assert!(is_reported(&format!("arguments: [{words}]"), word), "{words}");
+        }
+        assert!(is_reported("", "m.x=1"));
+    }
 
     #[test]
     fn what_is_a_word_of_ones_own() {

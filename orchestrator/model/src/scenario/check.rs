@@ -55,7 +55,7 @@ pub(super) fn check(
     }
     super::accesses::check(&parts, sink);
     super::operations::check(&parts, sink);
-    super::hotplug::check(&parts, sink);
+    super::hotplug::check(root, &parts, sink);
     super::drives::check(root, &parts, sink);
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);

@@ -1,8 +1,8 @@
 //! Checks of `nvme` and of the step `dma`: a drive belongs to a guest with a Linux, whose driver alone accesses the
 //! device.
 
-use super::Size;
 use super::parts::{Parts, Step, size};
+use super::{Size, arguments};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use std::ops::RangeInclusive;
@@ -16,6 +16,11 @@ const MIB: u64 = 1 << 20;
 const MOST_BYTES: u64 = 64 << 20;
 const PAGE: u64 = 4096;
 
+/// vfio-pci leaves a device that nobody has open switched on (Linux 6.1 to 7.2 drivers/vfio/pci/vfio_pci.c). Else
+/// it goes into D3hot: the controller has that state, ivshmem-plain does not. QEMU unmaps the BARs of a device in
+/// D3hot (QEMU 10.0 hw/pci/pci.c, pci_pm_state).
+const STAYS_ON: &str = "vfio_pci.disable_idle_d3=1";
+
 pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     for device in parts.devices.iter().flat_map(|devices| devices.values()) {
         has_drive(device, sink);
@@ -25,6 +30,9 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
             if guest.node.get("vmm").and_then(Node::text) == Some("builtin") && is_drive(parts, &device.key) {
                 let message = format!("a guest of the built-in VMM has no driver for `{}`", device.key);
                 sink.error_help(device.span.clone(), message, "write `vmm: qemu`");
+            } else if is_drive(parts, &device.key) {
+                let why = "vfio-pci switches an idle drive off, and QEMU then has no place of its BAR";
+                arguments::require(root, STAYS_ON, &device.span, why, sink);
             }
         }
     }

@@ -1,31 +1,20 @@
 //! Checks of looks at the host's own stage 2, and of what is expected there.
 
-use super::Stage2Type;
 use super::expectations::OF_TABLES;
 use super::parts::{Parts, Step};
+use super::{Stage2Type, arguments};
 use crate::diagnostic::{Sink, suggest};
 use crate::regions::HostRegion;
 use crate::yaml::Node;
 
-/// The argument of the host's kernel whose value is the mode of KVM, and the mode with a stage 2 of the host's own.
-const MODE: &str = "kvm_arm.mode";
-const PROTECTED: &str = "protected";
+/// The argument of the host's kernel for the mode of KVM with a stage 2 of the host's own.
+const PROTECTED: &str = "kvm-arm.mode=protected";
 
 /// Checks that the host has a stage 2 of its own.
 pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
-    let arguments = root.get("host").and_then(|host| host.get("arguments"));
-    let mut modes = arguments.into_iter().flat_map(Node::items).filter_map(|word| {
-        let (name, value) = word.text()?.split_once('=')?;
-        // The kernel does not distinguish `-` and `_` in a parameter's name (kernel/params.c, parameq).
-        (name.replace('-', "_") == MODE).then_some(value)
-    });
-    // The last one prevails.
-    if modes.next_back() == Some(PROTECTED) {
-        return;
-    }
     for of in parts.steps("look").filter(|look| look.is_of_host()).filter_map(|look| look.body.get("of")) {
-        let message = "the host has no stage 2 of its own: KVM gives it one in protected mode alone";
-        sink.error_help(of.span.clone(), message, "write `arguments: [kvm-arm.mode=protected]` in `host`");
+        let why = "the host has no stage 2 of its own: KVM gives it one in protected mode alone";
+        arguments::require(root, PROTECTED, &of.span, why, sink);
     }
 }
 

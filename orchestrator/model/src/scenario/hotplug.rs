@@ -2,14 +2,22 @@
 //! but an access may name it while it is away. `operations` checks accesses.
 
 use super::parts::{Parts, Step};
-use super::{FLASH, mte};
+use super::{FLASH, arguments, mte};
 use crate::diagnostic::Sink;
 use crate::lines::one_of;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{DeviceOperation, MemslotOperation};
 use std::collections::BTreeSet;
 
-pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
+/// The driver of slots polls (Linux 6.1 to 7.2 drivers/pci/hotplug/pciehp_core.c). VFIO has a domain of its own for
+/// the group of the device, and the port above is in that group.
+const POLLS: &str = "pciehp.pciehp_poll_mode=1";
+
+pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
+    if let Some((entry, ..)) = parts.steps.iter().find_map(plugs) {
+        let why = "a slot has no interrupts while VFIO has its device, so the host's kernel must poll";
+        arguments::require(root, POLLS, &entry.span, why, sink);
+    }
     let mut away: BTreeSet<&str> = BTreeSet::new();
     for step in &parts.steps {
         match plugs(step) {

@@ -1,7 +1,7 @@
 //! Checks of `flash`, the platform device of a host.
 
-use super::FLASH;
 use super::parts::{Parts, Step};
+use super::{FLASH, arguments};
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
 
@@ -16,7 +16,10 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
         for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
             let way = device.node.text();
             match (device.key.as_str(), way) {
-                (FLASH, Some(WAY)) => needs_argument(root, &device.node, sink),
+                (FLASH, Some(WAY)) => {
+                    let why = format!("`{WAY}` takes no device that it cannot reset, and so not the flash");
+                    arguments::require(root, ARGUMENT, &device.node.span, &why, sink);
+                }
                 (FLASH, Some(way)) => {
                     let message = format!("`{FLASH}` is a platform device, which `{way}` does not have");
                     sink.error_help(device.node.span.clone(), message, format!("write `{FLASH}: {WAY}`"));
@@ -31,15 +34,6 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
         }
     }
     parts.steps.iter().for_each(|step| is_read(step, sink));
-}
-
-fn needs_argument(root: &Node, way: &Node, sink: &mut Sink<'_>) {
-    let arguments = root.get("host").and_then(|host| host.get("arguments"));
-    let mut words = arguments.into_iter().flat_map(Node::items).filter_map(Node::text);
-    if !words.any(|word| word.replace('-', "_") == ARGUMENT) {
-        let message = format!("`{WAY}` takes no device that it cannot reset, and so not the flash");
-        sink.error_help(way.span.clone(), message, format!("write `arguments: [{ARGUMENT}]` in `host`"));
-    }
 }
 
 /// Reports a step that writes to the flash: it takes what is written as a command, and then no longer reads as
