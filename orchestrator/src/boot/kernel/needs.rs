@@ -1,6 +1,7 @@
 //! The needs of a plan's kernels before they can be booted.
 
 use super::{
+    guests::GuestsKernel,
     named::{CustomKernel, names, resolve},
     resolved::KernelRequest,
 };
@@ -27,8 +28,10 @@ pub async fn needs(
     folder: &Path,
     chosen: &[CustomKernel],
     cells: &[PlannedCell],
-    guest: Option<&str>,
+    guest: Option<GuestsKernel<'_>>,
 ) -> Vec<KernelNeed> {
+    let (guest, known) = guest.map(|guest| (guest.name, guest.known)).unzip();
+    let mut known = known.flatten();
     let mut requests: Vec<(KernelRequest, Vec<&str>)> = vec![];
     for name in names(cells).map(String::as_str).chain(guest) {
         match resolve(name, kernels, folder, chosen) {
@@ -43,8 +46,12 @@ pub async fn needs(
     requests.sort_by(|(one, _), (other, _)| one.order().cmp(&other.order()));
     let mut found = vec![];
     for (at, (request, names)) in requests.iter().enumerate() {
+        let need = match known.take_if(|(asked, _)| asked == request) {
+            Some((_, need)) => Some(need),
+            None => need(cache, request).await,
+        };
         // Given files were read when the arguments were checked.
-        let Some(need) = need(cache, request).await else { continue };
+        let Some(need) = need else { continue };
         let follows = |build| requests[..at].iter().any(|(before, _)| is_beside(before, build));
         let (name, need) = match (request, need) {
             (KernelRequest::Built(build), Ok(Need::Build(Extent::Whole(_)))) if follows(build) => {

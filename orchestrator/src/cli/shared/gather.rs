@@ -4,7 +4,7 @@ use crate::cli::{failure::Failure, shared::cells::CellPlan};
 use crate::{
     boot::{
         files::{BootFiles, KernelSources},
-        kernel::{guests::guests_kernel, named::CustomKernel, needs::needs},
+        kernel::{guests::GuestsKernel, named::CustomKernel, needs::needs},
         lanes::Lanes,
         preflight::STATE_SPACE,
     },
@@ -69,9 +69,10 @@ impl Provisions {
         let is_given = parts.guest_kernel.is_some();
         let cache = Cache::open(&places.cache, offline, lanes.clone())?.with_parts(parts);
         let guest = match is_given {
-            true => &kernels.guest,
-            false => guests_kernel(&cache, kernels, &lab.images(), quick_guests).await?,
+            true => GuestsKernel::usual(kernels),
+            false => GuestsKernel::chosen(&cache, kernels, &lab.images(), quick_guests).await?,
         };
+        let guests = guest.name;
         let needed = (!is_given).then_some(guest);
         let mut needs = needs(&cache, kernels, &lab.images(), chosen, cells, needed).await;
         let late = needs.iter().flat_map(|need| need.kernels.clone()).collect();
@@ -81,7 +82,7 @@ impl Provisions {
             display.note(&show::needs::line(cells.len(), names.len(), &needs));
         }
         let (listed, folder) = (kernels, lab.images());
-        let sources = KernelSources { listed, guest, folder: &folder, chosen, checked: given };
+        let sources = KernelSources { listed, guest: guests, folder: &folder, chosen, checked: given };
         let gathered = BootFiles::gather(cache.clone(), &lanes, sources, cells, &late).await;
         display.clear_all();
         let boot = gathered?;
