@@ -21,6 +21,7 @@ mod program;
 mod root;
 mod vfio;
 mod vm;
+mod waits;
 
 pub use init::serve;
 use std::process::ExitCode;

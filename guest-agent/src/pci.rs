@@ -2,10 +2,11 @@
 
 use crate::fault;
 use crate::root::Root;
+use crate::waits;
 use s2lab_protocol::{Bar, Facility, Failure};
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// `flags` of a line in `resource`: a memory resource. Linux include/linux/ioport.h, same in 6.1
 /// and 7.2.
@@ -120,9 +121,7 @@ const PLUGGED: Duration = Duration::from_secs(50);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Waits until the kernel has the function, or has it no more. One that was plugged may be bound to a driver only
-/// after the kernel has made its `resourceN` (Linux 6.1 to 7.2 drivers/pci/bus.c, pci_bus_add_device), and has put it
-/// into an IOMMU group: one of two functions was in none at that moment on 6.12.
+/// Waits until the kernel has the function and the files of its BARs, or has it no more.
 pub(crate) fn until_plugged(root: &Root, address: &Address, plugged: bool) -> Result<(), Failure> {
     until(address, plugged, || match plugged {
         true => has_files(root, address),
@@ -136,26 +135,15 @@ pub(crate) fn until_behind(root: &Root, port: &Address) -> Result<(), Failure> {
 }
 
 fn has_files(root: &Root, address: &Address) -> bool {
-    let has = |file| root.exists(address.folder().join(file));
-    has("resource0") && (has("iommu_group") || !has_groups(root))
-}
-
-/// Returns true if any function of the machine is in an IOMMU group.
-fn has_groups(root: &Root) -> bool {
-    std::fs::read_dir(root.path("sys/kernel/iommu_groups")).is_ok_and(|mut groups| groups.next().is_some())
+    root.exists(address.folder().join("resource0"))
 }
 
 fn until(address: &Address, plugged: bool, is_done: impl Fn() -> bool) -> Result<(), Failure> {
-    let end = Instant::now() + PLUGGED;
-    while !is_done() {
-        if Instant::now() > end {
-            let is = if plugged { "does not find it" } else { "still has it" };
-            let why = format_args!("the kernel {is} after {} seconds", PLUGGED.as_secs());
-            return Err(fault::system(if plugged { "plug" } else { "unplug" }, address, why));
-        }
-        std::thread::sleep(PAUSE);
-    }
-    Ok(())
+    waits::until(PLUGGED, PAUSE, || is_done().then_some(())).ok_or_else(|| {
+        let is = if plugged { "does not find it" } else { "still has it" };
+        let why = format_args!("the kernel {is} after {} seconds", PLUGGED.as_secs());
+        fault::system(if plugged { "plug" } else { "unplug" }, address, why)
+    })
 }
 
 /// The memory BARs of a function.
@@ -269,10 +257,6 @@ mod tests {
         });
         until_plugged(&root, &address, true).unwrap();
         assert!(root.exists(address.folder().join("resource0")));
-        std::fs::create_dir_all(root.path("sys/kernel/iommu_groups/0")).unwrap();
-        assert!(!has_files(&root, &address), "the machine has groups, and it is in none");
-        std::fs::create_dir(root.path(address.folder().join("iommu_group"))).unwrap();
-        assert!(has_files(&root, &address));
         plugging.unwrap().join().unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! The virtio-serial port that leads one level down, to s2lab or to the host's agent.
 
 use crate::root::Root;
+use crate::waits;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -35,14 +36,7 @@ pub(crate) struct Port(Arc<OwnedFd>);
 impl Port {
     /// Waits for the port of that name and opens it.
     pub(crate) fn open(root: &Root, name: &'static str) -> Result<Port, PortError> {
-        let begin = Instant::now();
-        let device = loop {
-            match find(root, name) {
-                Some(device) => break device,
-                None if begin.elapsed() > APPEARS => return Err(PortError::Absent { name }),
-                None => std::thread::sleep(RETRY),
-            }
-        };
+        let device = waits::until(APPEARS, RETRY, || find(root, name)).ok_or(PortError::Absent { name })?;
         let path = root.path("dev").join(&device);
         // devtmpfs makes the node before the device is announced in sysfs, so it is there.
         match rustix::fs::open(&path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {

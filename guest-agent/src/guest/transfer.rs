@@ -5,6 +5,7 @@ use crate::agent::Answers;
 use crate::fault;
 use crate::pci::{self, Address};
 use crate::root::Root;
+use crate::waits;
 use rustix::fs::OFlags;
 use s2lab_protocol::Failure;
 use s2lab_protocol::ask::{Direction, Transfer, Transferred, pattern};
@@ -12,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The bytes of a request to the drive. Their address is a multiple of a page, and so is their number.
 const PIECE: usize = 64 << 10;
@@ -41,17 +42,11 @@ pub(super) fn carry_out(root: &Root, ask: &Transfer) -> Result<Transferred, Fail
 }
 
 fn wait_for_drive(root: &Root, address: &Address) -> Result<PathBuf, Failure> {
-    let end = Instant::now() + FOUND;
-    loop {
-        if let Some(drive) = drive(root, address).filter(|drive| root.exists(drive)) {
-            return Ok(drive);
-        }
-        if Instant::now() > end {
-            let why = format_args!("the driver nvme has none after {} seconds", FOUND.as_secs());
-            return Err(fault::system("find the drive of", address, why));
-        }
-        std::thread::sleep(PAUSE);
-    }
+    let found = waits::until(FOUND, PAUSE, || drive(root, address).filter(|drive| root.exists(drive)));
+    found.ok_or_else(|| {
+        let why = format_args!("the driver nvme has none after {} seconds", FOUND.as_secs());
+        fault::system("find the drive of", address, why)
+    })
 }
 
 /// Returns the file of the first namespace of a controller: `dev/nvme0n1` of `nvme/nvme0`.

@@ -5,9 +5,10 @@ use crate::agent::Answers;
 use crate::modules::ModuleError;
 use crate::pci::{self, Address};
 use crate::platform::Name;
-use crate::{fault, root::Root};
+use crate::{fault, root::Root, waits};
 use s2lab_protocol::ask::Bind;
 use s2lab_protocol::{AssignKind, BoundDevice, Facility, Failure};
+use std::time::Duration;
 
 const DRIVER: &str = "sys/bus/pci/drivers/vfio-pci";
 
@@ -38,7 +39,7 @@ fn bind(
         AssignKind::VfioPci => {
             needs(root, failed)?;
             let bound = to_vfio(root, &address);
-            // A function that was plugged may get its group with its driver. Without a group the driver refuses it.
+            // Without a group the driver refuses the function.
             let group = pci::group(root, &address)?;
             bound?;
             Some(group)
@@ -62,7 +63,14 @@ fn bind(
     })
 }
 
-/// Binds a function to vfio-pci.
+/// The time in which the kernel binds a function, and the pause between two looks.
+const BOUND: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Binds a function to vfio-pci. Waits for it: right after a plug the kernel does not match the function with drivers
+/// yet, and binds it by itself a moment later, by the override (Linux 6.1 to 6.12 drivers/pci/bus.c,
+/// pci_bus_add_device). The function gets its IOMMU group with the first driver that it meets (drivers/base/dd.c,
+/// really_probe: `dma_configure`).
 fn to_vfio(root: &Root, address: &Address) -> Result<(), Failure> {
     let (driver, folder) = (AssignKind::VfioPci.name(), address.folder());
     if bound_to(root, address).as_deref() == Some(driver) {
@@ -71,9 +79,14 @@ fn to_vfio(root: &Root, address: &Address) -> Result<(), Failure> {
     let refused = |why: Failure| fault::refused(Facility::VfioPci, why.message);
     root.write(folder.join("driver_override"), driver).map_err(refused)?;
     if root.exists(folder.join("driver")) {
-        root.write(folder.join("driver/unbind"), &address.to_string()).map_err(refused)?;
+        // A driver that refuses the function meanwhile need not release it.
+        drop(root.write(folder.join("driver/unbind"), &address.to_string()));
     }
     root.write("sys/bus/pci/drivers_probe", &address.to_string()).map_err(refused)?;
+    let is_bound = || bound_to(root, address).as_deref() == Some(driver);
+    // The link comes before the end of the driver's probe, the folder with it (drivers/vfio/vfio_main.c,
+    // __vfio_register_dev). Kernels before 6.1 have no such folder.
+    waits::until(BOUND, PAUSE, || (is_bound() && root.exists(folder.join("vfio-dev"))).then_some(()));
     match bound_to(root, address) {
         Some(found) if found == driver => Ok(()),
         found => {
@@ -179,6 +192,31 @@ pub(crate) mod tests {
             fs::read_to_string(folder.path().join("sys/bus/pci/drivers_probe")).unwrap(),
             "0000:01:00.0"
         );
+    }
+
+    /// The kernel of a fixture does not answer to `drivers_probe`, but binds the function later, as after a plug.
+    #[test]
+    fn a_device_that_the_kernel_binds_later_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, function) = fixture(folder.path());
+        fs::remove_file(function.join("iommu_group")).unwrap();
+        // A driver that no longer has the function, so that it cannot release it.
+        fs::remove_file(function.join("driver")).unwrap();
+        fs::create_dir(function.join("driver")).unwrap();
+        let probe = folder.path().join("sys/bus/pci/drivers_probe");
+        let kernel = std::thread::Builder::new().spawn(move || {
+            while fs::read_to_string(&probe).unwrap().is_empty() {}
+            fs::remove_dir(function.join("driver")).unwrap();
+            symlink("/sys/kernel/iommu_groups/7", function.join("iommu_group")).unwrap();
+            symlink("/sys/bus/pci/drivers/vfio-pci", function.join("driver")).unwrap();
+            std::thread::sleep(PAUSE * 20);
+            fs::create_dir(function.join("vfio-dev")).unwrap();
+            fs::read_to_string(function.join("driver_override")).unwrap()
+        });
+        let bound = run(&root).unwrap();
+        assert!(folder.path().join("sys/bus/pci/devices/0000:01:00.0/vfio-dev").exists());
+        assert_eq!((bound.driver.as_str(), bound.iommu_group), ("vfio-pci", Some(7)));
+        assert_eq!(kernel.unwrap().join().unwrap(), "vfio-pci");
     }
 
     #[test]

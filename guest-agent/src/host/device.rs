@@ -8,15 +8,15 @@ use super::Host;
 use super::reset::Files;
 use crate::agent::Answers;
 use crate::pci::{self, Address};
-use crate::{fault, vfio};
+use crate::{fault, vfio, waits};
 use rustix::fd::AsRawFd;
 use rustix::io::{Errno, Result as SystemResult};
 use s2lab_protocol::ask::{Device, DeviceDone};
 use s2lab_protocol::{DeviceOperation, Failure};
 use std::time::Duration;
 
-/// The tries of a call that answers EBUSY, and the pause between two.
-const MOST_TRIES: u32 = 1000;
+/// The time in which a call that answers EBUSY is repeated, and the pause between two.
+const BUSY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Answers<Device> for Host<'_> {
@@ -68,17 +68,12 @@ impl ByVfio {
     }
 }
 
-/// Repeats a call that answers EBUSY, once a millisecond and for a second at most. A reset of a bus only tries
+/// Repeats a call that answers EBUSY. A reset of a bus only tries
 /// to get the lock that each fault of a BAR has (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_dev_set_hot_reset,
 /// Linux 6.1), so it is refused now and then while a guest faults.
 fn unless_busy(mut call: impl FnMut() -> SystemResult<()>) -> SystemResult<()> {
-    for _ in 1..MOST_TRIES {
-        match call() {
-            Err(Errno::BUSY) => std::thread::sleep(PAUSE),
-            done => return done,
-        }
-    }
-    call()
+    let done = waits::until(BUSY, PAUSE, || Some(call()).filter(|done| *done != Err(Errno::BUSY)));
+    done.unwrap_or(Err(Errno::BUSY))
 }
 
 #[cfg(test)]
@@ -98,7 +93,7 @@ mod tests {
         };
         assert_eq!(fails(3, Ok(())), (Ok(()), 4));
         assert_eq!(fails(2, Err(Errno::PERM)), (Err(Errno::PERM), 3));
-        assert_eq!(fails(u32::MAX, Ok(())), (Err(Errno::BUSY), MOST_TRIES));
+        assert_eq!(fails(u32::MAX, Ok(())).0, Err(Errno::BUSY));
     }
 
     #[test]
