@@ -158,7 +158,7 @@ fn requests(nonce: u64) -> Value {
         guest(wire(store(8))),
         guest(wire(Probe { address: guest_address(), map: MapKind::Wc, kind: ProbeKind::Store, offset: 64 })),
         host(wire(StopGuest { guest: GUEST.into() })),
-        host(wire(EndCell { nonce })),
+        host(wire(EndCell { nonce, follows: false })),
         host(wire(Finish {})),
     ])
 }

@@ -37,20 +37,26 @@ impl Devices {
         self.platform.insert(name);
     }
 
-    /// Takes the cell's devices from their drivers and resets them.
+    /// Takes the cell's devices from their drivers. Resets them if another cell `follows`: a reset takes tens of
+    /// milliseconds.
     ///
     /// # Errors
-    /// A device whose driver stays, or whose configuration space is not that of a fresh boot, and any
-    /// platform device.
-    pub(super) fn release(&mut self, root: &Root) -> Result<(), Failure> {
+    /// A device whose driver stays, any platform device, and one that was reset and whose configuration space is not
+    /// that of a fresh boot.
+    pub(super) fn release(&mut self, root: &Root, follows: bool) -> Result<(), Failure> {
         let (used, of_platform) = (std::mem::take(&mut self.used), std::mem::take(&mut self.platform));
-        let of_pci = self.release_functions(root, &used);
+        let taken = used.iter().try_for_each(|address| take(root, address));
+        let of_pci = if follows { taken.and_then(|()| self.reset(root, &used)) } else { taken };
         of_platform.iter().try_for_each(|name| platform::release(root, name)).and(of_pci)
     }
 
-    fn release_functions(&self, root: &Root, used: &BTreeSet<Address>) -> Result<(), Failure> {
+    fn reset(&self, root: &Root, used: &BTreeSet<Address>) -> Result<(), Failure> {
         used.iter().try_for_each(|address| {
-            release(root, address)?;
+            // Only a function with a reset method has the file.
+            let reset = address.folder().join("reset");
+            if root.exists(&reset) {
+                root.write(reset, "1")?;
+            }
             let (fresh, now) =
                 (self.fresh.get(address).map_or(&[][..], Vec::as_slice), config(root, address)?);
             match differences(fresh, &now) {
@@ -68,21 +74,17 @@ fn config(root: &Root, address: &Address) -> Result<Vec<u8>, Failure> {
     root.bytes(&file).map_err(|why| fault::system("read", file.display(), why))
 }
 
-fn release(root: &Root, address: &Address) -> Result<(), Failure> {
+/// Takes a function from its driver.
+fn take(root: &Root, address: &Address) -> Result<(), Failure> {
     let folder = address.folder();
     if !root.exists(&folder) {
-        return Err(fault::system("reset", address, "it is not in its slot"));
+        return Err(fault::system("take", address, "it is not in its slot"));
     }
     if root.exists(folder.join("driver")) {
         root.write(folder.join("driver/unbind"), &address.to_string())?;
     }
     // An empty line removes the override (Linux drivers/base/driver.c, driver_set_override).
-    root.write(folder.join("driver_override"), "\n")?;
-    // Only a function with a reset method has the file.
-    match root.exists(folder.join("reset")) {
-        true => root.write(folder.join("reset"), "1"),
-        false => Ok(()),
-    }
+    root.write(folder.join("driver_override"), "\n")
 }
 
 /// Returns the places in which two configuration spaces differ, or None if there are none.
@@ -121,14 +123,18 @@ mod tests {
     fn a_device_of_the_cell_is_taken_from_its_driver_and_reset() {
         let (_folder, root, function, address) = device();
         let mut devices = Devices::default();
-        devices.used_by_cell(&root, &address).unwrap();
-        devices.release(&root).unwrap();
         let text = |name: &str| fs::read_to_string(function.join(name)).unwrap();
+        devices.used_by_cell(&root, &address).unwrap();
+        devices.release(&root, false).unwrap();
+        assert_eq!([text("driver/unbind"), text("reset")], ["0000:01:00.0", ""], "no cell follows");
+        fs::write(function.join("driver/unbind"), "").unwrap();
+        devices.used_by_cell(&root, &address).unwrap();
+        devices.release(&root, true).unwrap();
         assert_eq!([text("driver/unbind"), text("reset")], ["0000:01:00.0", "1"]);
         assert_eq!(text("driver_override"), "\n");
         // What no cell uses is left alone.
         fs::write(function.join("reset"), "").unwrap();
-        devices.release(&root).unwrap();
+        devices.release(&root, true).unwrap();
         assert_eq!(text("reset"), "");
     }
 
@@ -137,15 +143,15 @@ mod tests {
         let (_folder, root, function, address) = device();
         let mut devices = Devices::default();
         devices.used_by_cell(&root, &address).unwrap();
-        devices.release(&root).unwrap();
+        devices.release(&root, true).unwrap();
         // The state of a later cell is compared with the first, too.
         devices.used_by_cell(&root, &address).unwrap();
         fs::write(function.join("config"), [0xf4, 0x1a, 0x11, 0x11]).unwrap();
-        let failure = devices.release(&root).unwrap_err();
+        let failure = devices.release(&root, true).unwrap_err();
         assert!(failure.message.contains("0x2 (0x11 instead of 0x10), differ"), "{}", failure.message);
         devices.used_by_cell(&root, &address).unwrap();
         fs::write(function.join("config"), [0xf4]).unwrap();
-        assert!(devices.release(&root).unwrap_err().message.contains("4 and 1"));
+        assert!(devices.release(&root, true).unwrap_err().message.contains("4 and 1"));
     }
 
     #[test]
@@ -154,6 +160,6 @@ mod tests {
         let mut devices = Devices::default();
         devices.used_by_cell(&root, &address).unwrap();
         fs::remove_file(function.join("driver/unbind")).unwrap();
-        assert!(devices.release(&root).unwrap_err().message.contains("unbind"));
+        assert!(devices.release(&root, true).unwrap_err().message.contains("unbind"));
     }
 }

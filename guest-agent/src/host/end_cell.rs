@@ -7,7 +7,8 @@ use s2lab_protocol::{CellRecord, cell_line};
 
 impl Host<'_> {
     /// Answers with the record of the cell, once nothing of it is left in the host.
-    pub(super) fn end_cell(&mut self, id: u64, &EndCell { nonce }: &EndCell) -> Result<(), LinkError> {
+    pub(super) fn end_cell(&mut self, id: u64, ask: &EndCell) -> Result<(), LinkError> {
+        let EndCell { nonce, follows } = *ask;
         self.end_guests()?;
         let tables = self.freed();
         if let Some(Ok(trace)) = &mut self.trace {
@@ -15,7 +16,7 @@ impl Host<'_> {
         }
         let root = &self.agent.root;
         let ran = self.ran.as_ref().map(|name| format!("the program {name} has run in it"));
-        let unclean = self.devices.release(root).err().map(|why| why.message).or(ran);
+        let unclean = self.devices.release(root, follows).err().map(|why| why.message).or(ran);
         let taint = root.taint();
         if let Err(why) = root.log(&cell_line(nonce)) {
             self.agent.link.log(format!("cannot write to the kernel's log: {why}"))?;

@@ -217,7 +217,7 @@ impl CellContext<'_, '_> {
         let shown = self.session.consoles.host.lock().await.expect(cell_line(nonce));
         self.session.require_console().await?;
         let CellRecord { answered, taint, tables, unclean, .. } =
-            self.session.ask_host(EndCell { nonce }, deadline).await?;
+            self.session.ask_host(EndCell { nonce, follows }, deadline).await?;
         self.check_answered(answered)?;
         self.log.event(Event::CellRecord { taint, tables });
         if let Some(why) = &unclean {

@@ -368,7 +368,8 @@ pub(crate) fn binds_a_platform_device() -> Checked {
         let bound = agent.ask(bind("0.flash")).await.map_err(|failure| format!("{failure:?}"))?;
         let what = (bound.address.as_str(), bound.driver.as_str(), bound.iommu_group, bound.bars.as_slice());
         expect("the device", what, ("0.flash", "vfio-platform", Some(8), &virt::flash()[..]))?;
-        let record = agent.ask(EndCell { nonce: NONCE }).await.map_err(|failure| format!("{failure:?}"))?;
+        let record =
+            agent.ask(EndCell { nonce: NONCE, follows: true }).await.map_err(|f| format!("{f:?}"))?;
         let why = record.unclean.unwrap_or_default();
         expect("the taint is named", why.contains("tainted the kernel for 0.flash"), true)?;
         let unbound = fs::read_to_string(agent.root.join("sys/bus/platform/drivers/vfio-platform/unbind"));

@@ -4,12 +4,15 @@ use super::{Ask, HostRequest, TableMemory};
 use serde::{Deserialize, Serialize};
 
 /// Asks for the record of a cell. The host first ends the guests that are left, takes the devices
-/// from their drivers, resets them, and writes [`crate::cell_line`] to its kernel's log.
+/// from their drivers, and writes [`crate::cell_line`] to its kernel's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndCell {
     /// The nonce of the cell.
     pub nonce: u64,
+    /// Another cell may follow: the host also resets the devices, and checks that they are in the state of a fresh
+    /// boot.
+    pub follows: bool,
 }
 
 impl Ask for EndCell {

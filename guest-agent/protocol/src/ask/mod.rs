@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_record_is_that_of_its_cell() {
         let record = |nonce| CellRecord { nonce, answered: 9, taint: Some(0), tables: None, unclean: None };
-        assert_eq!(fits(&EndCell { nonce: 7 }, [record(7), record(8)]), [true, false]);
+        assert_eq!(fits(&EndCell { nonce: 7, follows: true }, [record(7), record(8)]), [true, false]);
     }
 
     #[test]

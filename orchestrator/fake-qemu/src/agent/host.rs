@@ -21,7 +21,7 @@ impl Host {
                 false => Err(invalid("the BAR has bytes of an earlier cell")),
             },
             HostRequest::Device(ask) => self.operate(&ask)?,
-            HostRequest::EndCell(EndCell { nonce }) => answer::<EndCell>(&self.end_cell(nonce)),
+            HostRequest::EndCell(EndCell { nonce, .. }) => answer::<EndCell>(&self.end_cell(nonce)),
             HostRequest::Finish(_) => {
                 let taint = self.taint(Level::Host);
                 answer::<Finish>(&FinalRecord { answered: self.answered, taint, tables: None })
