@@ -40,6 +40,12 @@ static PROGRAM: LazyLock<Option<String>> = LazyLock::new(|| {
     digest::file(Path::new("/proc/self/exe")).ok()
 });
 
+/// Reads this program's file in the background, which takes tens of milliseconds: a run that begins needs the digest
+/// at its end.
+pub fn prepare() {
+    tokio::task::spawn_blocking(|| LazyLock::force(&PROGRAM));
+}
+
 /// The folder of reports.
 #[derive(Debug, Clone)]
 pub struct ReportCache {

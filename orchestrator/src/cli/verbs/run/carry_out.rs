@@ -21,7 +21,7 @@ use crate::{
         judging::{Judging, RawPages},
         log::{EventLog, Writer},
         operator::{Operator, When},
-        report_cache::ReportCache,
+        report_cache::{self, ReportCache},
         signals::Interruption,
     },
     show::{
@@ -194,6 +194,7 @@ impl<'a> ActiveRun<'a> {
         log: EventLog,
         CellPlan { cells, compare, .. }: CellPlan,
     ) -> io::Result<Printed> {
+        report_cache::prepare();
         let columns = Columns::of(cells.iter().map(|cell| cell.key.as_str()));
         let operator = self.operator();
         let jobs = match (&operator, &compare) {
