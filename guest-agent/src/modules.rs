@@ -23,7 +23,8 @@ pub(crate) fn load_all(root: &Root, command_line: &str) -> Vec<ModuleError> {
         .collect()
 }
 
-fn load(root: &Root, name: &str, command_line: &str) -> Result<(), ModuleError> {
+/// Loads the module in the file `name` of the folder.
+pub(crate) fn load(root: &Root, name: &str, command_line: &str) -> Result<(), ModuleError> {
     let error = |why: String| ModuleError { name: name.to_owned(), why };
     let file = std::fs::File::open(root.path("modules").join(name)).map_err(|why| error(why.to_string()))?;
     let options = CString::new(options(name, command_line)).map_err(|why| error(why.to_string()))?;

@@ -136,6 +136,7 @@ fn requests(nonce: u64) -> Value {
         memory_mib: 256,
         cpus: 1,
         ram: vec![RamKind::Anonymous],
+        ram_vma: None,
         upper_read_only: false,
         mte: false,
         devices: vec![AssignedDevice {
@@ -145,6 +146,7 @@ fn requests(nonce: u64) -> Value {
             guest_slot: GUEST_SLOT,
             hotplug: false,
             read_only: false,
+            vma: None,
         }],
         joined: None,
     };

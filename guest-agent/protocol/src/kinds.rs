@@ -74,11 +74,18 @@ pub enum AssignKind {
     SysfsWc,
     /// Through VFIO, from the driver vfio-platform. The device is none of PCI, and has no IOMMU.
     VfioPlatform,
+    /// Through a VMA of s2lab's own kernel module, from no driver.
+    Module,
 }
 
 impl AssignKind {
-    pub const ALL: [AssignKind; 4] =
-        [AssignKind::VfioPci, AssignKind::Sysfs, AssignKind::SysfsWc, AssignKind::VfioPlatform];
+    pub const ALL: [AssignKind; 5] = [
+        AssignKind::VfioPci,
+        AssignKind::Sysfs,
+        AssignKind::SysfsWc,
+        AssignKind::VfioPlatform,
+        AssignKind::Module,
+    ];
 
     /// The word in scenarios and messages.
     pub fn name(self) -> &'static str {
@@ -87,6 +94,7 @@ impl AssignKind {
             AssignKind::Sysfs => "sysfs",
             AssignKind::SysfsWc => "sysfs-wc",
             AssignKind::VfioPlatform => "vfio-platform",
+            AssignKind::Module => "module",
         }
     }
 }
@@ -113,16 +121,19 @@ pub enum RamKind {
     NoThp,
     /// Memory like that of [`RamKind::Thp`], at an address that differs from the IPA within a block of 2 MiB.
     ThpAskew,
+    /// Pages in a VMA of s2lab's own kernel module.
+    Module,
 }
 
 impl RamKind {
-    pub const ALL: [RamKind; 6] = [
+    pub const ALL: [RamKind; 7] = [
         RamKind::Anonymous,
         RamKind::Memfd,
         RamKind::Hugetlb,
         RamKind::Thp,
         RamKind::NoThp,
         RamKind::ThpAskew,
+        RamKind::Module,
     ];
 
     /// The word in scenarios and messages.
@@ -134,6 +145,7 @@ impl RamKind {
             RamKind::Thp => "thp",
             RamKind::NoThp => "no-thp",
             RamKind::ThpAskew => "thp-askew",
+            RamKind::Module => "module",
         }
     }
 }

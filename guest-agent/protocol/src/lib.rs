@@ -17,6 +17,7 @@ mod operations;
 mod qemu;
 mod quick;
 pub mod trace;
+mod vma;
 mod windows;
 
 pub use ask::{
@@ -36,4 +37,5 @@ pub use names::{AGENT_PORT, LONGEST_NAME, NAME_PATTERN, is_name, is_word};
 pub use operations::{DeviceOperation, MemslotOperation};
 pub use qemu::{AtStart, QEMU, SLOTS, qemu_arguments, qemu_device_add};
 pub use quick::QUICK_BOOT;
+pub use vma::{MODULE_DEVICE, MODULE_FILE, ModuleVma, Pgprot, VmaKind};
 pub use windows::{BAR_WINDOWS, is_bar_place};

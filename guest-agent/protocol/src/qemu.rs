@@ -120,6 +120,7 @@ mod tests {
             guest_slot: slot,
             hotplug: false,
             read_only: false,
+            vma: None,
         };
         StartGuest {
             name: "g0".into(),
@@ -128,6 +129,7 @@ mod tests {
             memory_mib: 256,
             cpus: 2,
             ram: vec![RamKind::Anonymous],
+            ram_vma: None,
             mte: false,
             upper_read_only: false,
             devices: slots.into_iter().map(device).collect(),

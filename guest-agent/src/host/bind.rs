@@ -44,7 +44,7 @@ fn bind(
             bound?;
             Some(group)
         }
-        AssignKind::Sysfs | AssignKind::SysfsWc => {
+        AssignKind::Sysfs | AssignKind::SysfsWc | AssignKind::Module => {
             to_none(root, &address)?;
             pci::group(root, &address).ok()
         }

@@ -3,14 +3,15 @@
 use super::Host;
 use crate::{agent::Answers, fault};
 use s2lab_protocol::ask::VmaFlags;
-use s2lab_protocol::{Failure, Vma};
+use s2lab_protocol::{Failure, MODULE_DEVICE, Vma};
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Parts of the names that VMAs of an assigned device have: `anon_inode:[vfio-device]` of a group's
 /// device, `/dev/vfio/devices/vfio0` of a device of its own, and `/dmabuf:vfio0:0000:02:00.0/2` if
 /// vfio-pci maps its BARs as DMABUFs, as a series of 2026 does; a DMABUF may have another name
-/// after the colon. sysfs names a BAR `/sys/devices/.../0000:02:00.0/resource2`.
-const DEVICE_VMAS: [&str; 3] = ["vfio", "/dmabuf:", "/resource"];
+/// after the colon. sysfs names a BAR `/sys/devices/.../0000:02:00.0/resource2`. The VMAs of s2lab's module have the
+/// name of its device.
+const DEVICE_VMAS: [&str; 4] = ["vfio", "/dmabuf:", "/resource", MODULE_DEVICE];
 
 /// The longest line that is read whole, in bytes. The rest of a longer one is skipped.
 const MAX_LINE: u64 = 4096;
@@ -157,6 +158,7 @@ mod tests {
             "/dmabuf:vfio0:0000:02:00.0/2",
             "/dmabuf:own name",
             "/sys/devices/pci0000:00/0000:02:00.0/resource2_wc",
+            "/dev/s2lab-memory",
         ] {
             let text = entry(0x1000, 0x2000, 2 << 40, name, "rd wr ??");
             assert_eq!(vmas(text.as_bytes(), &DEVICE_VMAS).unwrap()[0].name, name);

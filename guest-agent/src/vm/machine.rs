@@ -124,7 +124,7 @@ impl Plan {
         let sizes: Vec<u64> = bars.iter().map(|(_, bar)| bar.size).collect();
         let memory = u64::from(guest.memory_mib) << 20;
         let behind = joined.map_or(0, |joined| joined.behind_ram(&sizes));
-        let ram = Ram::map(root, &guest.ram, memory, behind)?;
+        let ram = Ram::map(root, (&guest.ram, guest.ram_vma), memory, behind)?;
         let has_read_only = guest.upper_read_only || guest.devices.iter().any(|device| device.read_only);
         if has_read_only && joined.is_some() {
             return Err(fault::invalid("a memslot of two regions is not read-only"));

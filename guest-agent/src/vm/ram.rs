@@ -4,7 +4,7 @@
 use super::memslot::{Flags, Slot};
 use super::{backing, image::Segment, layout, marks};
 use crate::{fault, root::Root};
-use s2lab_protocol::{Failure, HUGE_PAGE, RamKind, WORD};
+use s2lab_protocol::{Failure, HUGE_PAGE, ModuleVma, RamKind, WORD};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
@@ -108,8 +108,13 @@ impl Parts {
 
 impl Ram {
     /// Maps `size` bytes of these kinds, each of which has an equal part. `behind` bytes more are
-    /// reserved after them.
-    pub(super) fn map(root: &Root, kinds: &[RamKind], size: u64, behind: u64) -> Result<Ram, Failure> {
+    /// reserved after them. `vma` is that of [`RamKind::Module`].
+    pub(super) fn map(
+        root: &Root,
+        (kinds, vma): (&[RamKind], Option<ModuleVma>),
+        size: u64,
+        behind: u64,
+    ) -> Result<Ram, Failure> {
         if !(1..=MOST_KINDS).contains(&kinds.len()) {
             let found = kinds.len();
             return Err(fault::invalid(format_args!("RAM is of 1 to {MOST_KINDS} kinds, not {found}")));
@@ -120,14 +125,14 @@ impl Ram {
         let whole = usize::try_from(whole).map_err(|why| failed(&why))?;
         let (base, _) = backing::reserve(whole).map_err(|why| failed(&why))?;
         let base = base.with_addr(base.addr().saturating_add(askew as usize));
-        let is_file = |kind: &RamKind| matches!(kind, RamKind::Memfd | RamKind::Hugetlb);
+        let is_file = |kind: &RamKind| matches!(kind, RamKind::Memfd | RamKind::Hugetlb | RamKind::Module);
         let ends_anonymous = kinds.last().is_some_and(|kind| !is_file(kind));
         let kinds_count = kinds.len() as u64;
         let ram = Ram { base: base.cast(), size, kinds: kinds_count, ends_anonymous, upper_read_only: false };
         let part = size / ram.kinds;
         for (kind, number) in kinds.iter().zip(0..) {
             let at = ram.at(Part { offset: part * number, size: part });
-            backing::ram(root, *kind, at.cast(), part as usize)?;
+            backing::ram(root, (*kind, vma), at.cast(), part as usize)?;
         }
         Ok(ram)
     }
@@ -189,7 +194,7 @@ impl Ram {
 impl Ram {
     /// Maps anonymous memory.
     pub(super) fn anonymous(size: u64) -> Ram {
-        Ram::map(&Root::machine(), &[RamKind::Anonymous], size, 0).unwrap()
+        Ram::map(&Root::machine(), (&[RamKind::Anonymous], None), size, 0).unwrap()
     }
 }
 
@@ -220,7 +225,7 @@ mod tests {
     #[test]
     fn each_kind_of_memory_has_a_half_that_is_used_to_its_end() {
         let kinds = [RamKind::Memfd, RamKind::NoThp];
-        let ram = Ram::map(&Root::machine(), &kinds, 5 << 20, 1 << 20).unwrap();
+        let ram = Ram::map(&Root::machine(), (&kinds, None), 5 << 20, 1 << 20).unwrap();
         let image = [Segment { start: 0x40_0000, end: 0x42_0000, write: false, execute: true }];
         let parts = Parts::of(&ram, &image, 1).unwrap();
         let half = 5 << 19;
@@ -237,13 +242,18 @@ mod tests {
         assert_eq!(of_upper, (layout::RAM + half, half, half, Flags::ReadOnly));
         assert!(Ram::anonymous(1 << 20).with_read_only_half().is_err() && ram.slots().1.is_none());
         assert_eq!(ram.behind().addr().get() - ram.base.addr().get(), 5 << 20);
-        let askew = Ram::map(&Root::machine(), &[RamKind::ThpAskew], 4 << 20, 0).unwrap();
+        let askew = Ram::map(&Root::machine(), (&[RamKind::ThpAskew], None), 4 << 20, 0).unwrap();
         assert_eq!(askew.slots().0.address % HUGE_PAGE, ASKEW);
         // The copy of the program does not fit into the first half.
         let large = [Segment { end: 0x62_0000, ..image[0] }];
-        assert!(Parts::of(&ram, &large, 1).is_err() && Ram::map(&Root::machine(), &[], 1 << 20, 0).is_err());
+        assert!(
+            Parts::of(&ram, &large, 1).is_err()
+                && Ram::map(&Root::machine(), (&[], None), 1 << 20, 0).is_err()
+        );
         let three = [RamKind::Thp; 3];
-        assert!(Ram::map(&Root::machine(), &three, 3 << 20, 0).unwrap_err().message.contains("not 3"));
+        assert!(
+            Ram::map(&Root::machine(), (&three, None), 3 << 20, 0).unwrap_err().message.contains("not 3")
+        );
     }
 
     #[test]

@@ -135,6 +135,13 @@ impl Cache {
         self.blocking(move |cache| cache.selftests_blocking(&build, &folder, &tests)).await
     }
 
+    /// Returns s2lab's own kernel module for a kernel built from source. It is built once, whether the kernel is
+    /// built or not.
+    pub async fn memory_module(&self, build: &KernelBuild) -> Result<PathBuf> {
+        let build = build.clone();
+        self.blocking(move |cache| cache.memory_module_blocking(&build)).await
+    }
+
     /// Returns a kernel given as a file, with modules from the tree `modules_from`. Without the
     /// tree all are taken to be built in. Its release and version are unknown.
     pub async fn image(

@@ -4,6 +4,7 @@ use crate::hash::{digest, is_digest};
 use crate::kernel::Traits;
 use crate::scenario::{AssignDriver, Expectation, Guest, Host, Matrix, Promise, Scenario, Vmm};
 use crate::steps::{ExecStep, Step};
+use s2lab_protocol::ModuleVma;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +61,7 @@ impl ResolvedCell {
     pub fn blocking_traits(&self) -> Traits {
         let conditions =
             || self.expect.iter().flat_map(|expected| expected.when.iter().chain(&expected.unless));
-        self.traits.only(|one| !one.is_of_shape() || conditions().any(|named| named == one))
+        self.traits.only(|one| !one.is_minor() || conditions().any(|named| named == one))
     }
 
     /// Returns the scenario of this cell in its written form, with every default written out.
@@ -97,6 +98,16 @@ impl ResolvedCell {
     /// Returns the way in which a guest gets the device.
     pub fn assigned(&self, device: &str) -> Option<AssignDriver> {
         self.guests.values().find_map(|guest| guest.assign.get(device)).copied()
+    }
+
+    /// Returns the VMA of s2lab's module over the device's BAR.
+    pub fn vma(&self, device: &str) -> Option<ModuleVma> {
+        self.guests.values().find_map(|guest| guest.vma(device))
+    }
+
+    /// Returns true if a guest has memory of s2lab's own kernel module.
+    pub fn uses_module(&self) -> bool {
+        self.guests.values().any(|guest| !guest.vmas.is_empty())
     }
 
     /// The SHA-256 of the cell's canonical JSON without the kernel's traits, so cells of a scenario on

@@ -4,6 +4,9 @@ use crate::cell::ResolvedCell;
 use crate::judge::expected;
 use crate::kconfig::{Config, Setting, pages_of_no_use, pages_without_cpu};
 
+/// The reason why a cell that needs s2lab's own kernel module does not run.
+pub const NO_MODULE: &str = "the kernel is not built here, so s2lab's own module cannot be built for it";
+
 /// The expected result of a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outlook {
@@ -40,7 +43,9 @@ impl Outlook {
             pages.iter().map(|size| format!("the kernel has pages of {size}, which {cpu} does not have"));
         let labels: Vec<_> = expected(cell).into_iter().filter_map(|one| one.label).collect();
         let label = (!labels.is_empty()).then(|| labels.join(" or "));
-        Self::Pass { label, skip_if: needs.chain(pages).collect() }
+        // A kernel that is built from fragments has its source.
+        let module = (known.is_none() && cell.uses_module()).then(|| NO_MODULE.to_owned());
+        Self::Pass { label, skip_if: needs.chain(pages).chain(module).collect() }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{
     kernel::{
         given::CheckedKernels,
+        memory_module::is_asked,
         named::{CustomKernel, names, resolve},
         ready::{Bootable, KernelFiles, guest_kernel},
         selftests::asked,
@@ -26,6 +27,7 @@ use s2lab_os::{
     outside::{self, Outside, kinds},
     sealed::sealed,
 };
+use s2lab_protocol::MODULE_FILE;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
@@ -226,7 +228,8 @@ impl BootFiles {
             // With its libraries.
             false => packages.collect::<Vec<_>>().join(" "),
         };
-        Ok(BTreeMap::from([
+        let module = kernel.module.file().map(|file| Ok::<_, CacheError>(("module", digest(file)?)));
+        let mut all = BTreeMap::from([
             ("agent", self.agent.sha256.clone()),
             ("guest-image", self.guest_kernel.sha256.clone()),
             ("guest-modules", digest(&self.guest_kernel.modules)?),
@@ -235,7 +238,9 @@ impl BootFiles {
             ("plugin", self.plugin.as_ref().map_or(String::new(), |plugin| plugin.sha256.clone())),
             ("qemu", format!("{} {emulator}", qemu.version)),
             ("userland", digest(self.userland(runs_qemu))?),
-        ]))
+        ]);
+        all.extend(module.transpose()?);
+        Ok(all)
     }
 
     /// Returns the user land of a host in which QEMU runs guests, or none does.
@@ -259,6 +264,12 @@ impl BootFiles {
             copy(self.userland(runs_qemu), out)?;
             copy(&kernel.boot.modules, out)?;
             append(out, init)?;
+            if let Some(file) = kernel.module.file() {
+                let module = outside::read(file, kinds::MODULE)?;
+                let path = format!("modules/{MODULE_FILE}");
+                let folder = ("modules", Node::Directory { mode: 0o755 });
+                append(out, [folder, (path.as_str(), Node::File { mode: 0o644, data: &module })])?;
+            }
             if !runs_qemu {
                 return Ok(());
             }
@@ -323,8 +334,8 @@ pub(super) fn requests(
             // It was read when the arguments were checked.
             (Some(files), _) => kernels.settle(name, Ok(files.clone())),
             (None, Ok(request)) => {
-                let asked = asked(cells, name);
-                requests.push(KernelOrder { name: name.clone(), request, asked });
+                let (asked, needs_module) = (asked(cells, name), is_asked(cells, name));
+                requests.push(KernelOrder { name: name.clone(), request, asked, needs_module });
             }
             (None, Err(error)) => kernels.settle(name, Err(error)),
         }

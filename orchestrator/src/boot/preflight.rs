@@ -1,7 +1,7 @@
 //! Preflight: the check that kernel, QEMU and machine have everything that a cell needs. It names
 //! what is missing at once, instead of a deadline minutes later.
 
-use super::kernel::{ready::KernelFiles, selftests::SelftestLack};
+use super::kernel::{memory_module::ModuleLack, ready::KernelFiles, selftests::SelftestLack};
 use crate::host::{self, Lack as HostLack};
 use s2lab_model::{
     event::{PlannedCell, StopCause},
@@ -32,6 +32,8 @@ pub enum Finding {
     Pages(PagesLack),
     /// A selftest of the kernel's tree.
     Selftest(SelftestLack),
+    /// s2lab's own kernel module.
+    Module(ModuleLack),
     /// Something that the host lacks for any cell.
     Host(HostLack),
     Memory {
@@ -52,11 +54,14 @@ impl Finding {
     /// Returns the cause. Missing parts of the kernel and of QEMU are not failures of the lab.
     pub fn cause(&self) -> StopCause {
         match self {
-            Finding::Selftest(SelftestLack::NotBuilt(_)) => StopCause::Lab,
+            Finding::Selftest(SelftestLack::NotBuilt(_)) | Finding::Module(ModuleLack::NotBuilt(_)) => {
+                StopCause::Lab
+            }
             Finding::Options(_)
             | Finding::Asked(_)
             | Finding::Pages(_)
             | Finding::Selftest(_)
+            | Finding::Module(_)
             | Finding::Host(_) => StopCause::Lacking,
             Finding::Memory { .. } | Finding::Space { .. } | Finding::Modules { .. } => StopCause::Lab,
         }
@@ -71,6 +76,7 @@ impl Finding {
             Finding::Asked(_) => "the scenario's `needs` asks for them: run it on another kernel",
             Finding::Pages(_) => "choose another `cpu` with --set host.cpu=CPU, or another kernel",
             Finding::Selftest(lack) => return lack.hint(),
+            Finding::Module(lack) => return lack.hint(),
             Finding::Host(lack) => lack.hint,
             Finding::Memory { available: Available { bound: Bound::ControlGroup, .. }, .. } => {
                 "raise `memory.max` and `memory.high` of the control group and those above it, run with --jobs 1, or give the scenario's host less `memory`"
@@ -96,6 +102,7 @@ impl fmt::Display for Finding {
             Finding::Asked(lacks) => write!(f, "the kernel lacks {}", lacks.join(", ")),
             Finding::Pages(lack) => lack.fmt(f),
             Finding::Selftest(lack) => write!(f, "{lack}"),
+            Finding::Module(lack) => write!(f, "{lack}"),
             Finding::Host(lack) => f.write_str(&lack.what),
             Finding::Memory { needed, available } => {
                 let (needed, Available { bytes, bound }) = (Size(*needed), available);
@@ -176,6 +183,10 @@ pub fn check(
             return Err(Finding::Options(lacks));
         }
     }
+    // A kernel without CONFIG_MODULES has no module either.
+    if let Some(lack) = kernel.module.lack(&planned.resolved) {
+        return Err(Finding::Module(lack));
+    }
     let lacks = kconfig::absent(&kernel.boot.absent, &planned.resolved);
     if !lacks.is_empty() {
         return Err(Finding::Options(lacks));
@@ -194,6 +205,7 @@ pub fn check(
 mod tests {
     use super::*;
     use crate::boot::kernel::{
+        memory_module::MemoryModule,
         ready::{Bootable, KernelConfig, KernelSymbols},
         selftests::Selftests,
     };
@@ -244,6 +256,7 @@ mod tests {
             config: Some(KernelConfig { config: Config::parse(&text).unwrap(), sha256: String::new() }),
             symbols: KernelSymbols::default(),
             selftests: Selftests::default(),
+            module: MemoryModule::None,
         }
     }
 
@@ -346,6 +359,36 @@ mod tests {
         }
         let there = KernelFiles { selftests: known(&["page_falt_test"]), ..kernel.clone() };
         assert!(check(&planned, &there, None, ROOM, of(&planned)).is_ok());
+    }
+
+    /// s2lab builds its own module only for kernels that it builds.
+    #[test]
+    fn a_kernel_may_lack_the_module() {
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = kernel(dir.path(), "", &[], &[]);
+        let mut planned = planned();
+        let vma = serde_json::from_str(r#"{"pgprot": "device"}"#).unwrap();
+        for guest in planned.resolved.guests.values_mut() {
+            guest.vmas.insert("nic".into(), vma);
+        }
+        let lack = |module: MemoryModule, more: &str| {
+            let needs = kconfig::needs(&planned.resolved).into_iter().filter(|need| need.option != "MODULES");
+            let all: String = needs.map(|need| format!("CONFIG_{}=y\n", need.option)).collect();
+            let config = Config::parse(&format!("CONFIG_ARM64=y\n{all}{more}")).unwrap();
+            let config = Some(KernelConfig { config, sha256: String::new() });
+            let found =
+                check(&planned, &KernelFiles { module, config, ..kernel.clone() }, None, ROOM, of(&planned));
+            found.err().map(|found| (found.cause(), found.to_string()))
+        };
+        let (built, on) = (MemoryModule::Built("s2lab_memory.ko".into()), "CONFIG_MODULES=y\n");
+        assert_eq!(lack(built.clone(), on), None);
+        let why = "the kernel lacks CONFIG_MODULES (s2lab's own module makes VMAs)";
+        assert_eq!(lack(built, ""), Some((StopCause::Lacking, why.into())));
+        let (cause, why) = lack(MemoryModule::None, on).unwrap();
+        assert!(cause == StopCause::Lacking && why.starts_with("the kernel is not built here"), "{why}");
+        let failed = s2lab_cache::CacheError::Offline { missing: "gcc".into() };
+        let (cause, why) = lack(MemoryModule::Failed(std::sync::Arc::new(failed)), on).unwrap();
+        assert!(cause == StopCause::Lab && why.contains("gcc"), "{why}");
     }
 
     #[test]

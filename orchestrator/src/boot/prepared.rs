@@ -3,6 +3,7 @@
 
 use super::{
     kernel::{
+        memory_module::MemoryModule,
         ready::{KernelFiles, kernel},
         resolved::KernelRequest,
         selftests::{Asked, Selftests},
@@ -131,13 +132,19 @@ pub(super) struct KernelOrder {
     pub(super) request: KernelRequest,
     /// The selftests that its cells ask for.
     pub(super) asked: Asked,
+    /// Its cells ask for s2lab's own module.
+    pub(super) needs_module: bool,
 }
 
 impl KernelOrder {
     async fn files(&self, cache: &Cache) -> Settled {
         let files = kernel(cache, &self.request).await?;
         let selftests = Selftests::built(cache, &self.request, &self.asked).await?;
-        Ok(KernelFiles { selftests, ..files })
+        let module = match self.needs_module {
+            true => MemoryModule::built(cache, &self.request).await?,
+            false => MemoryModule::None,
+        };
+        Ok(KernelFiles { selftests, module, ..files })
     }
 }
 
@@ -209,7 +216,8 @@ mod tests {
     fn files() -> KernelFiles {
         let (image, modules) = ("Image".into(), "modules".into());
         let boot = Bootable { image, sha256: "5e".into(), modules, absent: vec![], package: None };
-        KernelFiles { boot, config: None, symbols: KernelSymbols::default(), selftests: Selftests::default() }
+        let (symbols, selftests) = (KernelSymbols::default(), Selftests::default());
+        KernelFiles { boot, config: None, symbols, selftests, module: MemoryModule::None }
     }
 
     fn offline(missing: &str) -> Settled {

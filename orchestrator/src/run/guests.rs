@@ -37,8 +37,8 @@ pub fn request<E: From<GuestError>>(
     for (device, way, guest_slot) in slots(guest) {
         let (host_address, read_only) = (address(device)?, guest.is_read_only(device));
         let hotplug = host.devices.get(device).is_some_and(|device| device.hotplug);
-        let (device, kind) = (device.clone(), way.into());
-        devices.push(AssignedDevice { device, kind, host_address, guest_slot, hotplug, read_only });
+        let (device, kind, vma) = (device.clone(), way.into(), guest.vma(device));
+        devices.push(AssignedDevice { device, kind, host_address, guest_slot, hotplug, read_only, vma });
     }
     let too_large = |_| GuestError::Memory { name: name.to_owned(), memory: guest.memory };
     Ok(StartGuest {
@@ -48,6 +48,7 @@ pub fn request<E: From<GuestError>>(
         memory_mib: u32::try_from(guest.memory.0 >> 20).map_err(too_large)?,
         cpus: guest.vcpus,
         ram: guest.ram_kinds(),
+        ram_vma: guest.vma(RAM),
         mte: guest.mte,
         upper_read_only: guest.is_read_only(RAM),
         devices,

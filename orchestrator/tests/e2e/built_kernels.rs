@@ -62,6 +62,47 @@ fn built_kernels_do_what_they_declare() {
     assert!(!lying.stderr.contains("building"), "{}", lying.stderr);
 }
 
+/// The scenarios with VMAs of s2lab's own module. With the flag a BAR is Normal-NC on each kernel that honours it,
+/// also on one whose vfio-pci sets no flag. Debian's kernels are not built here.
+#[test]
+#[ignore = "builds kernels: .ci/run asks for it by name"]
+fn the_flag_of_a_vma_decides_and_nothing_else_of_it() {
+    let place = Place::new();
+    let scenarios = ["flag-of-vma-decides", "cacheable-vma", "private-vma", "vma-of-ram"];
+    let kernels = ["linux-6.1", "linux-6.1-wc", "linux-6.12-reverted", "debian-6.12"];
+    let kernels = kernels.iter().flat_map(|name| ["--kernel", name]);
+    let run = place.s2lab(["run"].into_iter().chain(scenarios).chain(kernels));
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let reports = place.reports();
+    let promised = |key: &str| {
+        let report = reports.iter().find(|(found, _)| found == key);
+        crate::harness::part(&report.unwrap_or_else(|| panic!("{key}\n{}", run.stdout)).1, "promised")
+    };
+    for (kernel, marked) in
+        [("linux-6.1", "Device-nGnRE"), ("linux-6.1-wc", "Normal-NC"), ("linux-6.12-reverted", "Normal-NC")]
+    {
+        for (kind, flag, of) in
+            [("pfnmap", "set", marked), ("mixedmap", "set", marked), ("mixedmap", "unset", "Device-nGnRE")]
+        {
+            let promised = promised(&format!("flag-of-vma-decides@{kernel}+flag={flag}+kind={kind}"));
+            for device in ["combined", "device", "noncached"] {
+                let line = format!("    {device}  stage2 {of}  rw  never-exec");
+                assert!(promised.contains(&line), "{kernel}: {line}\n{promised}");
+            }
+        }
+        let private = promised(&format!("private-vma@{kernel}+flag=set"));
+        assert!(private.contains(&format!("nic  stage2 {marked}  r  never-exec")), "{private}");
+    }
+    let skipped: Vec<_> = run.stdout.lines().filter(|line| line.starts_with("SKIP")).collect();
+    assert!(
+        !skipped.is_empty() && skipped.iter().all(|line| line.contains("@debian-6.12")),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("s2lab's own module cannot be built"), "{}", run.stdout);
+    assert_eq!(left_over(&place), Vec::<String>::new());
+}
+
 /// Runs the scenario on a host whose KVM is wrong on purpose.
 fn wrong_host(kernel: &[&str]) -> (Place, Done) {
     let place = Place::new();

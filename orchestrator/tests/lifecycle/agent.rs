@@ -262,6 +262,7 @@ impl Alone {
             guest_slot: 1,
             hotplug: false,
             read_only: false,
+            vma: None,
         };
         let spec = StartGuest {
             name: "g0".into(),
@@ -270,6 +271,7 @@ impl Alone {
             memory_mib: 64,
             cpus: 1,
             ram: vec![RamKind::Anonymous],
+            ram_vma: None,
             upper_read_only: false,
             mte: false,
             devices: vec![device],
@@ -506,6 +508,7 @@ async fn builtin(
         memory_mib: 64,
         cpus: 1,
         ram,
+        ram_vma: None,
         upper_read_only,
         mte,
         devices,

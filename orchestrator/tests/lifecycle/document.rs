@@ -1,7 +1,7 @@
 //! `docs/faults.md`, made from the table.
 
 use crate::{
-    row::{LIFECYCLE, NOTHING, Row, Within},
+    row::{LIFECYCLE, Module, NOTHING, Row, Within},
     table, whole,
 };
 use fake_qemu::script::PluginAnswer;
@@ -116,6 +116,11 @@ fn script(row: &Row) -> String {
     }
     if row.scenario != LIFECYCLE {
         parts.insert(0, format!("the scenario `{}`", row.scenario.0));
+    }
+    match row.module {
+        Module::Built => {}
+        Module::None => parts.insert(0, "a kernel that is not built here".into()),
+        Module::Failed => parts.insert(0, "a module that does not build".into()),
     }
     if row.vcpus > 1 {
         parts.insert(0, "a guest with two vCPUs".into());

@@ -2,13 +2,14 @@
 
 use crate::{
     agent,
-    row::{LIFECYCLE, Row, Within},
+    row::{LIFECYCLE, Module, Row, Within},
 };
 use fake_qemu::script::Script;
 use s2lab::{
     boot::{
         files::BootFiles,
         kernel::{
+            memory_module::MemoryModule,
             ready::{Bootable, KernelConfig, KernelFiles, KernelSymbols},
             selftests::Selftests,
         },
@@ -38,6 +39,7 @@ use s2lab_model::{
     steps::{HOST, Suite},
 };
 use s2lab_os::waits;
+use s2lab_protocol::MODULE_FILE;
 use std::{collections::BTreeMap, error::Error, io, path::Path, sync::Arc, time::Duration};
 
 const KERNEL: &str = "fake";
@@ -74,7 +76,7 @@ async fn carry_out(row: &Row, folder: &Path) -> Result<JudgedCell, Box<dyn Error
         script.agent = Some(agent::make(folder)?);
         (host.change)(&agent::folder(folder))?;
     }
-    let boot = boot_files(folder, &script, row.config, None)?;
+    let boot = boot_files(folder, &script, row.config, None, module(row.module, folder)?)?;
     let raw = folder.join("raw");
     std::fs::create_dir(&raw)?;
     let mut planned = planned_of(row.scenario, &row.script)?;
@@ -184,6 +186,7 @@ pub(crate) fn boot_files(
     script: &Script,
     lacks: Option<&str>,
     late: Option<&str>,
+    module: MemoryModule,
 ) -> io::Result<BootFiles> {
     let path = folder.join(SCRIPT);
     std::fs::write(&path, serde_json::to_vec(script)?)?;
@@ -219,6 +222,7 @@ pub(crate) fn boot_files(
         config: lacks.map(config).transpose()?,
         symbols: KernelSymbols::default(),
         selftests: selftests(folder)?,
+        module,
     };
     std::fs::write(&kernel.boot.modules, modules)?;
     let plugin = match script.plugin {
@@ -228,6 +232,18 @@ pub(crate) fn boot_files(
     let kernels = PreparedKernels::awaited([KERNEL].into_iter().chain(late).map(str::to_owned));
     kernels.settle(KERNEL, Ok(kernel));
     Ok(BootFiles::from_parts(qemu, userland, agent, plugin, guest, Arc::new(kernels)))
+}
+
+/// Returns s2lab's own module for the kernel.
+fn module(state: Module, folder: &Path) -> io::Result<MemoryModule> {
+    let path = folder.join(MODULE_FILE);
+    std::fs::write(&path, "module")?;
+    let failed = || s2lab_cache::CacheError::Offline { missing: "the compiler".into() };
+    Ok(match state {
+        Module::Built => MemoryModule::Built(path),
+        Module::None => MemoryModule::None,
+        Module::Failed => MemoryModule::Failed(Arc::new(failed())),
+    })
 }
 
 /// Returns the selftests of the kernel's tree, of which one is built.

@@ -7,6 +7,7 @@ use crate::{
 use fake_qemu::script::{Act, Moment, Script};
 use rustix::process::{Pid, Signal, kill_process};
 use s2lab::{
+    boot::kernel::memory_module::MemoryModule,
     host::{
         Launcher,
         deadlines::{Deadline, Deadlines, Factor},
@@ -242,7 +243,7 @@ async fn carry_out(folder: &Path) -> Result<(), Box<dyn Error>> {
         compare: compare.clone(),
         cells: cells.clone(),
     }));
-    let boot = boot_files(folder, &script, None, late.map(|_| LATE))?;
+    let boot = boot_files(folder, &script, None, late.map(|_| LATE), MemoryModule::None)?;
     late.into_iter().for_each(|late| drop(tokio::spawn(late.prepare(&boot, folder))));
     let run = Run {
         folder: run,

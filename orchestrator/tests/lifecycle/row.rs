@@ -37,6 +37,17 @@ pub(crate) struct Row {
     pub(crate) selftests: &'static [&'static str],
     /// The number of vCPUs of the scenario's guest.
     pub(crate) vcpus: u32,
+    pub(crate) module: Module,
+}
+
+/// The state of s2lab's own module for the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Module {
+    Built,
+    /// The kernel is not built here.
+    None,
+    /// It does not build.
+    Failed,
 }
 
 /// A change of the folder of [`crate::agent::make`].
@@ -65,6 +76,8 @@ const DMA: (&str, &str) = ("dma.yaml", include_str!("dma.yaml"));
 const HOTPLUG: (&str, &str) = ("hotplug.yaml", include_str!("hotplug.yaml"));
 /// The scenario of a guest that stores while the host acts.
 const WHILE: (&str, &str) = ("while.yaml", include_str!("while.yaml"));
+/// The scenario of a guest with memory of s2lab's own module.
+const MODULE: (&str, &str) = ("module.yaml", include_str!("module.yaml"));
 /// The scenario of a host in protected mode.
 const PROTECTED: (&str, &str) = ("protected.yaml", include_str!("protected.yaml"));
 
@@ -86,6 +99,7 @@ pub(crate) fn good(name: &'static str) -> Row {
         programs: false,
         selftests: &[],
         vcpus: 1,
+        module: Module::Built,
     }
 }
 
@@ -154,6 +168,10 @@ impl Row {
 
     pub(crate) fn with_a_loop(self) -> Self {
         Self { scenario: WHILE, ..self }
+    }
+
+    pub(crate) fn with_the_module(self) -> Self {
+        Self { scenario: MODULE, ..self }
     }
 
     pub(crate) fn protected(self) -> Self {

@@ -1,7 +1,7 @@
 //! Starting a guest.
 
 use super::{Ask, HostRequest};
-use crate::{AssignKind, RamKind, VmmKind};
+use crate::{AssignKind, ModuleVma, RamKind, VmmKind};
 use serde::{Deserialize, Serialize};
 
 /// Starts a guest. The answer comes when its VMM runs, the guest's own [`crate::Notice::Hello`]
@@ -19,6 +19,8 @@ pub struct StartGuest {
     /// The memory behind RAM: one kind, or two for its lower and its upper half. Only for the built-in
     /// VMM; QEMU has its own.
     pub ram: Vec<RamKind>,
+    /// The VMA of [`RamKind::Module`].
+    pub ram_vma: Option<ModuleVma>,
     /// The upper half of RAM is a memslot of its own, read-only from the start. Only for the built-in VMM,
     /// and with two kinds: the tables of the guest's stage 1 are there, and nothing that it stores to.
     pub upper_read_only: bool,
@@ -58,6 +60,8 @@ pub struct AssignedDevice {
     pub hotplug: bool,
     /// Its memslot is read-only from the start. Only for the built-in VMM.
     pub read_only: bool,
+    /// The VMA of [`AssignKind::Module`].
+    pub vma: Option<ModuleVma>,
 }
 
 impl Ask for StartGuest {

@@ -82,6 +82,7 @@ mod tests {
             guest_slot: *slot,
             hotplug: false,
             read_only: false,
+            vma: None,
         };
         StartGuest {
             name: "g0".into(),
@@ -90,6 +91,7 @@ mod tests {
             memory_mib: 256,
             cpus: 1,
             ram: vec![RamKind::Anonymous],
+            ram_vma: None,
             upper_read_only: false,
             mte: false,
             devices: slots.iter().map(device).collect(),

@@ -3,6 +3,7 @@
 mod anonymous;
 mod hugetlb;
 mod memfd;
+mod module;
 mod sysfs;
 mod vfio;
 
@@ -15,7 +16,7 @@ use rustix::mm::{
     MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap_fixed, munmap,
 };
 use s2lab_protocol::ask::AssignedDevice;
-use s2lab_protocol::{AssignKind, Bar, Failure, RamKind};
+use s2lab_protocol::{AssignKind, Bar, Failure, ModuleVma, RamKind};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
@@ -149,7 +150,7 @@ pub(super) fn bar(
     AssignedDevice { kind, host_address, .. }: &AssignedDevice,
 ) -> Result<Bar, Failure> {
     let bars = match kind {
-        AssignKind::VfioPci | AssignKind::Sysfs | AssignKind::SysfsWc => {
+        AssignKind::VfioPci | AssignKind::Sysfs | AssignKind::SysfsWc | AssignKind::Module => {
             pci::bars(root, &Address::parse(host_address)?)
         }
         AssignKind::VfioPlatform => platform::regions(root, &Name::parse(host_address)?),
@@ -161,7 +162,7 @@ pub(super) fn bar(
 /// Maps that BAR.
 pub(super) fn of(
     root: &Root,
-    AssignedDevice { kind, host_address, .. }: &AssignedDevice,
+    AssignedDevice { kind, host_address, vma, .. }: &AssignedDevice,
     bar: Bar,
 ) -> Result<Backing, Failure> {
     let address = || Address::parse(host_address);
@@ -170,17 +171,29 @@ pub(super) fn of(
         AssignKind::Sysfs => sysfs::map(root, &address()?, bar, ""),
         AssignKind::SysfsWc => sysfs::map(root, &address()?, bar, "_wc"),
         AssignKind::VfioPlatform => vfio::map_platform(root, &Name::parse(host_address)?, bar),
+        AssignKind::Module => module::map(root, &address()?, bar, of_module(*vma)?),
     }
 }
 
-/// Maps RAM of this kind at `at`, where `length` bytes are reserved.
-pub(super) fn ram(root: &Root, kind: RamKind, at: NonNull<c_void>, length: usize) -> Result<(), Failure> {
+/// Returns the VMA that a request has for the module.
+fn of_module(vma: Option<ModuleVma>) -> Result<ModuleVma, Failure> {
+    vma.ok_or_else(|| fault::invalid("the request says nothing about the module's VMA"))
+}
+
+/// Maps RAM of this kind at `at`, where `length` bytes are reserved. `vma` is that of [`RamKind::Module`].
+pub(super) fn ram(
+    root: &Root,
+    (kind, vma): (RamKind, Option<ModuleVma>),
+    at: NonNull<c_void>,
+    length: usize,
+) -> Result<(), Failure> {
     match kind {
         RamKind::Anonymous => anonymous::map(at, length),
         RamKind::Memfd => memfd::map(at, length),
         RamKind::Hugetlb => hugetlb::map(root, at, length),
         RamKind::Thp | RamKind::ThpAskew => anonymous::map_advised(at, length, anonymous::HUGE),
         RamKind::NoThp => anonymous::map_advised(at, length, anonymous::SMALL),
+        RamKind::Module => module::map_ram(root, of_module(vma)?, at, length),
     }
 }
 

@@ -97,6 +97,7 @@ fn spec() -> StartGuest {
         guest_slot: 0x10,
         hotplug: false,
         read_only: false,
+        vma: None,
     };
     StartGuest {
         name: "g0".into(),
@@ -105,6 +106,7 @@ fn spec() -> StartGuest {
         memory_mib: 64,
         cpus: 1,
         ram: vec![RamKind::Anonymous],
+        ram_vma: None,
         upper_read_only: false,
         mte: false,
         devices: vec![device],

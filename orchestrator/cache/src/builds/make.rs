@@ -118,7 +118,7 @@ impl Make<'_> {
         fs::remove_file(&mark).map_err(CacheError::io("cannot remove", mark))
     }
 
-    fn configure(&self, config: &BuildConfig) -> Result<()> {
+    pub(super) fn configure(&self, config: &BuildConfig) -> Result<()> {
         let wanted = self.out.join(WANTED);
         let text = config.text();
         match config {

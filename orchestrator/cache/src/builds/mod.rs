@@ -11,6 +11,7 @@ pub(crate) mod kept;
 pub(crate) mod kernel_config;
 pub(crate) mod kernel_tools;
 pub(crate) mod make;
+pub(crate) mod memory_module;
 pub(crate) mod patches;
 pub(crate) mod plugin;
 pub(crate) mod rustc;

@@ -9,7 +9,8 @@ use crate::{
     tables::{self, MappedBar},
 };
 use s2lab_protocol::{
-    Bar, Body, GuestEnd, MapKind, Mapping, MemslotOperation, Notice, Peer, ProbeEnd, ProbeKind, StoreResult,
+    Bar, Body, GuestEnd, MapKind, Mapping, MemslotOperation, ModuleVma, Notice, Peer, ProbeEnd, ProbeKind,
+    StoreResult,
     ask::{
         BeginStores, Command, DeviceDone, Direction, EndStores, GuestRequest, Held, Hold, Load, Loaded,
         Memslot, MemslotDone, Plug, Probe, ProbeDone, Release, StartGuest, Store, Stored, StoresEnded,
@@ -29,6 +30,8 @@ const SIGSEGV: i32 = 11;
 pub(super) struct Guest {
     /// PCI address in the guest and the scenario's name of each assigned device.
     pub(super) devices: BTreeMap<String, String>,
+    /// The VMAs of s2lab's module, by device.
+    pub(super) vmas: BTreeMap<String, ModuleVma>,
     mapped: Vec<(String, MapKind)>,
     /// Devices whose BAR stage 2 has.
     pub(super) touched: BTreeSet<String>,
@@ -72,9 +75,10 @@ impl Guest {
     pub(super) fn new(spec: &StartGuest, number: u64) -> Guest {
         let address = |slot: u8| format!("0000:00:{slot:02x}.0");
         let devices = spec.devices.iter().map(|d| (address(d.guest_slot), d.device.clone())).collect();
+        let vmas = spec.devices.iter().filter_map(|d| Some((d.device.clone(), d.vma?))).collect();
         let (mapped, touched, faulted, vcpus) = (vec![], BTreeSet::new(), BTreeSet::new(), spec.cpus);
         let program = Program::default();
-        Guest { devices, mapped, touched, faulted, number, vcpus, ended: false, held: false, program }
+        Guest { devices, vmas, mapped, touched, faulted, number, vcpus, ended: false, held: false, program }
     }
 
     /// Removes a device from stage 2, unless the script has it stay.

@@ -3,7 +3,7 @@
 use super::{Answer, Guest, Host, answer, index, invalid};
 use crate::{Error, memory, script::Moment, tables};
 use s2lab_protocol::{
-    AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, Notice, Peer, Vma,
+    AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, MODULE_DEVICE, Notice, Peer, Vma,
     ask::{
         Attach, Bind, CellRecord, Device, DeviceDone, Dump, Dumped, EndCell, Faulted, Faults, FinalRecord,
         Finish, GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, Resume, ShowTables, StartGuest,
@@ -154,17 +154,22 @@ impl Host {
     fn vmas(&self, guest: &str) -> Vec<Vma> {
         const FLAGS: [&str; 12] = ["rd", "wr", "sh", "mr", "mw", "me", "ms", "pf", "io", "dc", "de", "dd"];
         let machine = &self.sender.machine;
-        let flagged = machine.series != machine.lock().other_flags;
-        let flags: Vec<_> = FLAGS.into_iter().chain(flagged.then_some("??")).map(str::to_owned).collect();
+        let other_flags = machine.lock().other_flags;
+        let module = |device: &String| self.guests.get(guest)?.vmas.get(device).copied();
         let devices = self.guests.get(guest).into_iter().flat_map(|guest| guest.devices.values());
         let size = |device: &String| machine.bars.get(device).map_or(0, |bar| bar.size);
-        let vma = |(n, device): (u64, &String)| Vma {
-            start: tables::vmm_va(n),
-            end: tables::vmm_va(n) + size(device),
-            // VFIO's region 2.
-            offset: 2 << 40,
-            name: "anon_inode:[vfio-device]".into(),
-            flags: flags.clone(),
+        let vma = |(n, device): (u64, &String)| {
+            let (flagged, offset, name) = match module(device) {
+                Some(vma) => {
+                    let place = tables::bar_pa(index(machine, device));
+                    (vma.marked, place, format!("/dev/{MODULE_DEVICE}"))
+                }
+                // VFIO's region 2.
+                None => (machine.series, 2 << 40, "anon_inode:[vfio-device]".to_owned()),
+            };
+            let mark = (flagged != other_flags).then_some("??");
+            let flags = FLAGS.into_iter().chain(mark).map(str::to_owned).collect();
+            Vma { start: tables::vmm_va(n), end: tables::vmm_va(n) + size(device), offset, name, flags }
         };
         let unplugged = machine.lock().unplugged.clone();
         (0..).zip(devices).filter(|(_, device)| !unplugged.contains(*device)).map(vma).collect()

@@ -14,6 +14,7 @@ use crate::record::{Record, virt};
 use crate::regions::RegionName;
 use crate::scenario::{Access, AccessFlag, GICV, Guest, MemoryType, Promise, RAM, Share};
 use s2lab_mmu::Stage2Leaf;
+use s2lab_protocol::Pgprot;
 
 /// The type of memory that is not RAM, where no scenario expects one.
 const NOT_RAM: &str = "Device-nGnRE or Normal-NC";
@@ -26,21 +27,28 @@ const UPPER_HALF: &str = "ram, its upper half,";
 pub(super) fn findings(record: &Record, looks: &[DecodedLook], known: &[Finding]) -> Vec<Finding> {
     let guests = &record.planned.resolved.guests;
     let of_look = |look: &DecodedLook| {
-        let read_only = guests.get(&look.guest).map(|guest| read_only(guest, look)).unwrap_or_default();
-        of_look(look).into_iter().chain(read_only)
+        let guest = guests.get(&look.guest);
+        let read_only = guest.map(|guest| read_only(guest, look)).unwrap_or_default();
+        of_look(look, guest).into_iter().chain(read_only)
     };
     let is_new = |finding: &Finding| !known.iter().any(|known| known.what == finding.what);
     looks.iter().flat_map(of_look).filter(is_new).collect()
 }
 
-fn of_look(look: &DecodedLook) -> Vec<Finding> {
+fn of_look(look: &DecodedLook, guest: Option<&Guest>) -> Vec<Finding> {
     let Ok(seen) = &look.seen else { return vec![] };
     let unmet = |properties: &[Property], of: &str, leaves, promise| {
         unmet(properties, leaves, &Subject::look(look).region(of), promise)
     };
     let ram = unmet(&of_ram(), RAM, &seen.ram, Some(Promise::RAM));
     let device = of_device();
-    let bars = seen.devices.iter().flat_map(|(of, leaves)| unmet(&device, of, leaves, Some(Promise::BAR)));
+    let cacheable = of_cacheable_device();
+    let bars = seen.devices.iter().flat_map(|(of, leaves)| {
+        let vma = guest.and_then(|guest| guest.vma(of));
+        let is_cacheable = vma.is_some_and(|vma| vma.pgprot == Pgprot::WriteBack);
+        let properties = if is_cacheable { &cacheable[..] } else { &device };
+        unmet(properties, of, leaves, Some(Promise::BAR))
+    });
     let gicv = unmet(&of_gicv(), GICV, &seen.gicv, Some(Promise::GICV));
     let unknown = unmet(&device, &Area::Unknown.to_string(), &seen.unknown, None);
     ram.into_iter().chain(bars).chain(gicv).chain(unknown).collect()
@@ -93,21 +101,28 @@ fn of_device() -> [Property; 5] {
         Some(MemoryType::DeviceNGnRE | MemoryType::NormalNC) => Some(NOT_RAM.to_owned()),
         _ => leaves::stage2(leaf),
     });
+    let [access, share, af] = of_cacheable_device();
+    [stage2, access, Property::never_exec(), share, af]
+}
+
+/// Since 6.17 KVM gives device memory the write-back of RAM, and execution, if its VMA is cacheable (mmu.c,
+/// user_mem_abort). Expectations decide about the type then.
+fn of_cacheable_device() -> [Property; 3] {
     let access = Property::new("access", LOADS, |leaf| {
         Some(if leaf.read { LOADS } else { Access::of(leaf.read, leaf.write) }.to_owned())
     });
-    let (share, af) = (Property::share(Share::Inner), Property::access_flag(AccessFlag::Set));
-    [stage2, access, Property::never_exec(), share, af]
+    [access, Property::share(Share::Inner), Property::access_flag(AccessFlag::Set)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::findings;
+    use crate::cell::ResolvedCell;
     use crate::judge::fixture::{DEVICE_BLOCK, Machine, NC_BLOCK, RAM_PAGE, Story};
     use crate::record::{Run, look::decode};
     use crate::scenario::Gic;
     use crate::steps::ProbeOutcome;
-    use s2lab_protocol::ProbeEnd;
+    use s2lab_protocol::{ModuleVma, Pgprot, ProbeEnd, VmaKind};
 
     fn texts(bar: u64, ram: u64) -> Vec<String> {
         findings_of(&Machine { ram, ..Machine::with(bar) }, Gic::V3)
@@ -119,11 +134,17 @@ mod tests {
     }
 
     fn findings_with(machine: &Machine, gic: Gic, read_only: &[&str]) -> Vec<String> {
+        findings_as(machine, |cell| {
+            cell.host.gic = gic;
+            let guest = cell.guests.get_mut("g0").unwrap();
+            guest.read_only = read_only.iter().map(|region| (*region).to_owned()).collect();
+        })
+    }
+
+    fn findings_as(machine: &Machine, change: impl FnOnce(&mut ResolvedCell)) -> Vec<String> {
         let traits = Story::after().cell.resolved.traits;
         let mut story = Story::of(traits, machine, true, ProbeOutcome::Answered(ProbeEnd::Ok));
-        story.cell.resolved.host.gic = gic;
-        let guest = story.cell.resolved.guests.get_mut("g0").unwrap();
-        guest.read_only = read_only.iter().map(|region| (*region).to_owned()).collect();
+        change(&mut story.cell.resolved);
         let run = Run::fold(story.lines()).unwrap();
         let looks = decode(&run.cells[0].attempts[0], &|digest: &str| story.pages.get(digest).cloned());
         let found = findings(&run.cells[0].attempts[0], &looks[..1], &[]);
@@ -137,6 +158,28 @@ mod tests {
         }
         // RAM is aged, and may be executable or not.
         assert_eq!(texts(NC_BLOCK, RAM_PAGE & !(1 << 10) | 1 << 54), [""; 0]);
+    }
+
+    /// Write-back RAM has the same descriptor.
+    #[test]
+    fn a_bar_is_cacheable_only_under_a_cacheable_vma_of_the_module() {
+        let of = |pgprot: Option<Pgprot>| {
+            findings_as(&Machine::with(RAM_PAGE & !2), |cell| {
+                let vma = |pgprot| ModuleVma { kind: VmaKind::Pfnmap, pgprot, marked: false, private: false };
+                cell.guests.get_mut("g0").unwrap().vmas =
+                    pgprot.map(|of| ("nic".into(), vma(of))).into_iter().collect();
+            })
+        };
+        assert_eq!(of(Some(Pgprot::WriteBack)), [""; 0]);
+        for other in [None, Some(Pgprot::WriteCombine)] {
+            let found = of(other);
+            assert!(
+                found[0].starts_with(
+                    "stage2 of nic at look stored, guest g0: expected Device-nGnRE or Normal-NC"
+                ),
+                "{found:?}"
+            );
+        }
     }
 
     /// The descriptors are those of the architecture (DDI 0487, D8, "VMSAv8-64 descriptor formats"),

@@ -38,6 +38,8 @@ pub enum Whose {
     WithDevices,
     /// Scenarios with a guest that has memory tagging.
     WithMte,
+    /// Scenarios with memory of s2lab's own kernel module.
+    WithModule,
     /// Scenarios in which this kind of memory backs RAM.
     WithRam(&'static [RamKind]),
 }
@@ -56,7 +58,7 @@ const fn or_module(need: Need, module: &'static str) -> Need {
 
 /// The options that host, guests and agent need. An option that is not in the table is always on
 /// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug).
-pub static NEEDS: [Need; 21] = [
+pub static NEEDS: [Need; 22] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
@@ -96,6 +98,7 @@ pub static NEEDS: [Need; 21] = [
         need("VFIO_NOIOMMU", "the machine's platform device has no IOMMU", Whose::AssigningPlatform),
         Facility::VfioNoIommu,
     ),
+    need("MODULES", "s2lab's own module makes VMAs", Whose::WithModule),
     shown(need("ARM64_MTE", "the guest has memory tagging", Whose::WithMte), Facility::Mte),
     shown(
         need("HUGETLBFS", "RAM of a guest is of its pages", Whose::WithRam(&[RamKind::Hugetlb])),
@@ -121,6 +124,7 @@ impl Need {
             Whose::AssigningByVfio => assigns().any(|driver| driver.is_vfio()),
             Whose::WithDevices => assigns().next().is_some(),
             Whose::WithMte => cell.guests.values().any(|guest| guest.mte),
+            Whose::WithModule => cell.uses_module(),
             Whose::WithRam(kinds) => {
                 let mut ram = cell.guests.values().flat_map(|guest| &guest.ram);
                 ram.any(|kind| kinds.contains(kind))

@@ -26,14 +26,19 @@ pub enum Trait {
     /// KVM maps device memory with leaves that are no larger than those of the VMM's own stage 1, or
     /// with pages (Linux commit 71cc2c67fb8f, in 7.3, 7.2.10, 6.18.56, 6.12.113 and 6.1.192).
     PfnmapStage1Leaf,
+    /// KVM maps device memory Normal-WB if the VMM's VMA is cacheable and the CPU has FEAT_S2FWB and CTR_EL0.DIC
+    /// (Linux commit 0c67288e0c8b, in 6.17).
+    CacheableByVma,
 }
 
 impl Trait {
-    pub const ALL: [Self; 3] = [Self::WcConveyed, Self::WcHonoured, Self::PfnmapStage1Leaf];
+    pub const ALL: [Self; 4] =
+        [Self::WcConveyed, Self::WcHonoured, Self::PfnmapStage1Leaf, Self::CacheableByVma];
 
-    /// Returns true if it is about the shape of tables, which two reports may differ in.
-    pub fn is_of_shape(self) -> bool {
-        matches!(self, Self::PfnmapStage1Leaf)
+    /// Returns true if two reports may differ in it, unless an expectation names it: it is about the shape of
+    /// tables, or about VMAs that few scenarios have.
+    pub fn is_minor(self) -> bool {
+        matches!(self, Self::PfnmapStage1Leaf | Self::CacheableByVma)
     }
 }
 
@@ -44,6 +49,7 @@ impl Display for Trait {
             Self::WcConveyed => "wc-conveyed",
             Self::WcHonoured => "wc-honoured",
             Self::PfnmapStage1Leaf => "pfnmap-stage1-leaf",
+            Self::CacheableByVma => "cacheable-by-vma",
         })
     }
 }

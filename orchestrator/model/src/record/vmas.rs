@@ -1,9 +1,9 @@
 //! The VMAs through which a VMM maps a BAR, in the list of the host's kernel.
 
 use super::{At, Record};
-use crate::scenario::{AssignDriver, FLASH};
+use crate::scenario::AssignDriver;
 use crate::steps::VmaFlags;
-use s2lab_protocol::{Bar, Vma};
+use s2lab_protocol::{Bar, MODULE_DEVICE, Vma};
 use std::ops::Range;
 
 /// The shift of a region's index in VFIO's file offsets (VFIO_PCI_OFFSET_SHIFT,
@@ -18,16 +18,21 @@ const PAGE: u64 = 4096;
 pub(crate) fn over_bar<'a>(record: &'a Record, step: usize, guest: &str, device: &str) -> Vec<&'a Vma> {
     let Some(bar) = record.session.around.bar(device) else { return vec![] };
     let bound = record.session.around.devices.get(device);
-    let is_vfio = record.planned.resolved.assigned(device).is_none_or(AssignDriver::is_vfio);
-    let is_named = |vma: &&Vma| match is_vfio {
-        true => !vma.name.contains(SYSFS),
-        false => bound.is_some_and(|bound| vma.name.contains(&format!("{}{SYSFS}", bound.address))),
+    let way = record.planned.resolved.assigned(device).unwrap_or(AssignDriver::VfioPci);
+    let is_named = |vma: &&Vma| match way {
+        AssignDriver::VfioPci | AssignDriver::VfioPlatform => {
+            [SYSFS, MODULE_DEVICE].iter().all(|other| !vma.name.contains(other))
+        }
+        AssignDriver::Sysfs | AssignDriver::SysfsWc => {
+            bound.is_some_and(|bound| vma.name.contains(&format!("{}{SYSFS}", bound.address)))
+        }
+        AssignDriver::Module => vma.name.contains(MODULE_DEVICE),
     };
     // vfio-platform always puts the physical address there (Linux 6.1 and 6.12
-    // drivers/vfio/platform/vfio_platform_common.c, vfio_platform_mmap_mmio).
-    let is_over = |vma: &&Vma| match device {
-        FLASH => by_address(vma, bar).is_some(),
-        _ => offset_in(vma, bar).is_some(),
+    // drivers/vfio/platform/vfio_platform_common.c, vfio_platform_mmap_mmio), and so does the module.
+    let is_over = |vma: &&Vma| match way {
+        AssignDriver::VfioPlatform | AssignDriver::Module => by_address(vma, bar).is_some(),
+        AssignDriver::VfioPci | AssignDriver::Sysfs | AssignDriver::SysfsWc => offset_in(vma, bar).is_some(),
     };
     let all = reported(record, step, guest, device).into_iter().flatten();
     all.filter(is_named).filter(is_over).collect()

@@ -11,7 +11,7 @@
 
 use super::{Surroundings, registers, vmas};
 use crate::record::look::LookError;
-use s2lab_mmu::{Fault, MemoryType, PhysMem, Stage1, Stage1Attr, Stage1Leaf, Stage2Leaf};
+use s2lab_mmu::{Fault, PhysMem, Stage1, Stage1Attr, Stage1Leaf, Stage2Leaf};
 use s2lab_protocol::{Bar, Vma};
 use std::collections::BTreeMap;
 
@@ -42,8 +42,8 @@ pub struct Compared {
     pub larger: usize,
     /// The first few of them.
     pub kept: Vec<Larger>,
-    /// The address and the type of the VMM's first leaf that is cacheable.
-    pub cacheable: Option<(u64, Stage1Attr)>,
+    /// The types of the VMM's own leaves, each with the first address that has it.
+    pub types: Vec<(u64, Stage1Attr)>,
 }
 
 /// A stage-2 leaf that the VMM's own leaf does not contain.
@@ -108,9 +108,9 @@ pub fn seen<'a>(
                 own => own,
             };
             if let Ok(own) = &own
-                && is_cacheable(own.attr)
+                && compared.types.iter().all(|(_, known)| *known != own.attr)
             {
-                compared.cacheable.get_or_insert((va, own.attr));
+                compared.types.push((va, own.attr));
             }
             if let Some(own) = contradiction(own, va, leaf) {
                 compared.larger += 1;
@@ -148,12 +148,6 @@ fn place(vma: &Vma, bar: Bar, pa: u64) -> Option<u64> {
     let offset = pa.checked_sub(bar.start)?.checked_sub(first)?;
     let va = vma.start.checked_add(offset)?;
     (va < vma.end).then_some(va)
-}
-
-/// Returns true if the type is Normal and neither inner nor outer non-cacheable.
-fn is_cacheable(attr: Stage1Attr) -> bool {
-    let uncached = attr.memory_type().is_some_and(|of| of.is_device() || of == MemoryType::NormalNC);
-    !uncached
 }
 
 /// Returns the VMM's own leaf for `va`, if it does not contain all of the guest's.

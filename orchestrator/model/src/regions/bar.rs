@@ -47,6 +47,10 @@ impl RegionKind for Bars<'_> {
                 (MemoryType::DeviceNGnRE, Promise::UNFLAGGED)
             }
             Some(AssignDriver::VfioPlatform) => (MemoryType::DeviceNGnRE, Promise::PLATFORM),
+            Some(AssignDriver::Module) => match cell.vma(self.0).is_some_and(|vma| vma.marked) {
+                true => (MemoryType::NormalNC, Promise::BAR),
+                false => (MemoryType::DeviceNGnRE, Promise::UNFLAGGED),
+            },
         };
         (expected == of).then_some(promise)
     }

@@ -182,6 +182,7 @@ mod tests {
     use crate::judge::fixture::{BAR_PA, BAR_SIZE, RAM as HOST_RAM, Story, scenario};
     use crate::record::Run;
     use crate::scenario::AssignDriver;
+    use s2lab_protocol::{ModuleVma, Pgprot, VmaKind};
 
     #[test]
     fn an_expectation_names_a_device_or_ram() {
@@ -213,6 +214,17 @@ mod tests {
             cell.guests.get_mut("g0").unwrap().assign.insert("nic".into(), way);
             assert_eq!(of("nic", MemoryType::DeviceNGnRE, &cell), Some(promise));
             assert_eq!(of("nic", MemoryType::NormalNC, &cell), None);
+        }
+        for (marked, device, nc) in
+            [(true, None, Some(Promise::BAR)), (false, Some(Promise::UNFLAGGED), None)]
+        {
+            let vma =
+                ModuleVma { kind: VmaKind::Mixedmap, pgprot: Pgprot::Noncached, marked, private: false };
+            let guest = cell.guests.get_mut("g0").unwrap();
+            guest.assign.insert("nic".into(), AssignDriver::Module);
+            guest.vmas.insert("nic".into(), vma);
+            assert_eq!(of("nic", MemoryType::DeviceNGnRE, &cell), device);
+            assert_eq!(of("nic", MemoryType::NormalNC, &cell), nc);
         }
     }
 

@@ -29,7 +29,7 @@ fn is_of_builtin(guest: &Entry, sink: &mut Sink<'_>) {
         .node
         .entries()
         .iter()
-        .filter(|entry| ["ram", "join", "read-only", "mte"].contains(&entry.key.as_str()))
+        .filter(|entry| ["ram", "join", "read-only", "mte", "vmas"].contains(&entry.key.as_str()))
     {
         let message = format!("`{}` is a key of the built-in VMM; QEMU decides about its memslots", key.key);
         sink.error_help(key.span.clone(), message, "write `vmm: builtin`, or leave it out");

@@ -4,7 +4,7 @@
 
 use super::parts::{Parts, Step, size};
 use super::programs::{self, Programs};
-use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, host_looks, mte, platform};
+use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, host_looks, mte, platform, vmas};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
@@ -15,7 +15,7 @@ const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
 const LEAST_GUEST_MEMORY: u64 = 64 << 20;
 /// The ways of assigning a device that only the built-in VMM has.
-const OF_BUILTIN: [&str; 3] = ["sysfs", "sysfs-wc", platform::WAY];
+const OF_BUILTIN: [&str; 4] = ["sysfs", "sysfs-wc", platform::WAY, vmas::WAY];
 /// The memory that the host needs for itself, beside its guests' RAM.
 const HOST_RESERVE: u64 = 512 << 20;
 
@@ -60,6 +60,7 @@ pub(super) fn check(
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);
     platform::check(root, &parts, sink);
+    vmas::check(&parts, sink);
     mte::check(root, &parts, sink);
     host_looks::check(root, &parts, sink);
     super::whiles::check(&parts, sink);

@@ -6,7 +6,7 @@
 use crate::kernel::Trait;
 use crate::steps::{Step, is_usual_vcpus, usual_vcpus};
 use s2lab_protocol::ask::Joined;
-use s2lab_protocol::{AssignKind, RamKind, VmmKind};
+use s2lab_protocol::{AssignKind, ModuleVma, RamKind, VmmKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,7 @@ mod promise;
 pub(crate) mod schema;
 mod size;
 mod timeout;
+mod vmas;
 mod whiles;
 
 pub use axes::{Exclusion, MAX_POINTS, Matrix, PointSet, ScenarioAxis, ScenarioPoint, SetError, SetValue};
@@ -231,6 +232,10 @@ pub struct Guest {
     /// flash of the host, a platform device: each host has it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, AssignDriver>,
+    /// The VMAs of regions whose memory is of `module`: devices, and `ram`. Only for `vmm: builtin`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::vmas")]
+    pub vmas: BTreeMap<String, ModuleVma>,
     /// It has memory tagging (KVM_CAP_ARM_MTE). Its devices then have no memslots at first: KVM must refuse them.
     /// Only for `vmm: builtin`, and for a host with `mte`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -265,6 +270,11 @@ impl Guest {
     /// Returns true if the memslot of a region is read-only from the start; of RAM that of its upper half.
     pub fn is_read_only(&self, region: &str) -> bool {
         self.read_only.iter().any(|name| name == region)
+    }
+
+    /// Returns the VMA of the module behind a region.
+    pub fn vma(&self, region: &str) -> Option<ModuleVma> {
+        self.vmas.get(region).copied()
     }
 
     /// Returns the regions under one memslot.
@@ -306,6 +316,9 @@ pub enum AssignDriver {
     SysfsWc,
     /// The driver of platform devices, which marks nothing. Only for `flash`, and only for `vmm: builtin`.
     VfioPlatform,
+    /// A VMA of s2lab's own kernel module, over the BAR of a device without a driver: that of `vmas`. Only for
+    /// `vmm: builtin`, and on kernels that s2lab builds.
+    Module,
 }
 
 impl AssignDriver {
@@ -318,7 +331,7 @@ impl AssignDriver {
     pub fn is_vfio(self) -> bool {
         match self {
             AssignDriver::VfioPci | AssignDriver::VfioPlatform => true,
-            AssignDriver::Sysfs | AssignDriver::SysfsWc => false,
+            AssignDriver::Sysfs | AssignDriver::SysfsWc | AssignDriver::Module => false,
         }
     }
 }
@@ -330,6 +343,7 @@ impl From<AssignDriver> for AssignKind {
             AssignDriver::Sysfs => AssignKind::Sysfs,
             AssignDriver::SysfsWc => AssignKind::SysfsWc,
             AssignDriver::VfioPlatform => AssignKind::VfioPlatform,
+            AssignDriver::Module => AssignKind::Module,
         }
     }
 }

@@ -114,8 +114,36 @@ pub(super) fn ram(_: &mut SchemaGenerator) -> Schema {
         {"const": "thp", "description": "Anonymous memory with MADV_HUGEPAGE."},
         {"const": "no-thp", "description": "Anonymous memory with MADV_NOHUGEPAGE."},
         {"const": "thp-askew", "description": "As thp, at an address that differs from the IPA within 2M."},
+        {"const": "module", "description": "Pages in a VMA of s2lab's own kernel module: that of `vmas`."},
     ]});
     json_schema!({"anyOf": [kind, {"type": "array", "items": kind, "minItems": 1, "maxItems": 2, "uniqueItems": true}]})
+}
+
+/// [`s2lab_protocol::ModuleVma`] by regions.
+pub(super) fn vmas(_: &mut SchemaGenerator) -> Schema {
+    let kind = json!({"description": "What the VMA is made of.", "oneOf": [
+        {"const": "pfnmap", "description": "VM_PFNMAP: page frames alone, if left out."},
+        {"const": "mixedmap", "description": "VM_MIXEDMAP: page frames, and pages with a struct page."},
+    ]});
+    let pgprot = json!({"description": "The memory type of the VMA for the VMM.", "oneOf": [
+        {"const": "write-back", "description": "Normal-WB at stage 1 of the VMM."},
+        {"const": "write-combine", "description": "Normal-NC: pgprot_writecombine."},
+        {"const": "device", "description": "Device-nGnRE: pgprot_device."},
+        {"const": "noncached", "description": "Device-nGnRnE: pgprot_noncached."},
+    ]});
+    let is = |description: &str| json!({"type": "boolean", "description": description});
+    let vma = json!({
+        "type": "object",
+        "properties": {
+            "kind": kind,
+            "pgprot": pgprot,
+            "marked": is("It has the flag VM_ALLOW_ANY_UNCACHED; false if left out."),
+            "private": is("The mapping is private, for copy-on-write; false if left out. Only for devices."),
+        },
+        "required": ["pgprot"],
+        "additionalProperties": false,
+    });
+    json_schema!({"type": "object", "additionalProperties": vma, "minProperties": 1})
 }
 
 /// Two regions.
@@ -200,7 +228,9 @@ pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::{Barrier, By, MapKind, MemslotOperation, Order, ProbeKind, RamKind};
+    use s2lab_protocol::{
+        Barrier, By, MapKind, MemslotOperation, Order, Pgprot, ProbeKind, RamKind, VmaKind,
+    };
     use serde::de::DeserializeOwned;
 
     /// The words of the schema are written by hand, because the agents' crate has no schemas.
@@ -220,5 +250,13 @@ mod tests {
         let ram = &value()["definitions"]["Guest"]["properties"]["ram"]["anyOf"][0]["oneOf"];
         let words = ram.as_array().unwrap().iter().map(|word| word["const"].clone());
         assert!(words.eq(RamKind::ALL.map(|kind| json!(kind.name()))), "{ram}");
+        let vma =
+            &value()["definitions"]["Guest"]["properties"]["vmas"]["additionalProperties"]["properties"];
+        let words = |key: &str| -> Vec<Value> {
+            let words = vma[key]["oneOf"].as_array().unwrap();
+            words.iter().map(|word| word["const"].clone()).collect()
+        };
+        assert_eq!(words("kind"), VmaKind::ALL.map(|kind| json!(kind)));
+        assert_eq!(words("pgprot"), Pgprot::ALL.map(|pgprot| json!(pgprot)));
     }
 }

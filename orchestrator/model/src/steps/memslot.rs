@@ -73,8 +73,9 @@ impl MemslotStep {
         let Some((before, after)) = before.zip(after) else { return vec![] };
         if self.operation == MemslotOperation::Fork {
             let guest = attempt.record.planned.resolved.guests.get(&self.guest);
-            // A file is shared with the copy.
-            let is_private = guest.is_some_and(|guest| !guest.ram_kinds().contains(&RamKind::Memfd));
+            // A file is shared with the copy, and so is a VMA of the module.
+            let is_shared = |kind: &RamKind| matches!(kind, RamKind::Memfd | RamKind::Module);
+            let is_private = guest.is_some_and(|guest| !guest.ram_kinds().iter().any(is_shared));
             let shared = is_private.then(|| not_copied(attempt, before, after)).flatten();
             return shared.into_iter().collect();
         }

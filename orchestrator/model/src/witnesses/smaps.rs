@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 const UNNAMED_FLAG: &str = "??";
 
 /// A VMA over the BAR has the flag exactly if the tables have Normal-NC. A VMA of
-/// sysfs or vfio-platform never has it.
+/// sysfs or vfio-platform never has it, and one of s2lab's module if the scenario marks it.
 ///
 /// Declared traits are compared with both: the flag is there exactly if the kernel conveys, and
 /// Normal-NC exactly if the flag is there and the kernel honours it. So a kernel that only conveys,
@@ -96,12 +96,17 @@ impl<'a> Bar<'a> {
         Finding::new(weight, self.subject.clone(), what, expected, found)
     }
 
-    /// Returns what the kernel declares of this BAR. Only vfio-pci conveys anything.
+    /// Returns what the kernel declares of this BAR. Besides vfio-pci only s2lab's module conveys anything, whatever
+    /// the kernel is.
     fn declared(&self, of: Trait) -> Option<bool> {
         let cell = &self.record.planned.resolved;
-        match cell.assigned(self.device).is_none_or(AssignDriver::is_vfio_pci) {
-            true => cell.traits.has(of),
-            false => Some(false),
+        match cell.assigned(self.device).unwrap_or(AssignDriver::VfioPci) {
+            AssignDriver::VfioPci => cell.traits.has(of),
+            AssignDriver::Module if of == Trait::WcConveyed => {
+                Some(cell.vma(self.device).is_some_and(|vma| vma.marked))
+            }
+            AssignDriver::Module => cell.traits.has(of),
+            AssignDriver::Sysfs | AssignDriver::SysfsWc | AssignDriver::VfioPlatform => Some(false),
         }
     }
 
@@ -140,7 +145,11 @@ impl<'a> Bar<'a> {
     fn undeclared(&self) -> Option<Finding> {
         let flag = self.flag();
         let conveys = self.declared(Trait::WcConveyed).filter(|conveys| *conveys != flag)?;
-        let what = format!("VMAs over {}, by the kernel's traits", self.subject);
+        let by = match self.record.planned.resolved.vma(self.device) {
+            Some(_) => "by the scenario",
+            None => "by the kernel's traits",
+        };
+        let what = format!("VMAs over {}, {by}", self.subject);
         let finding = self.finding(Weight::Kernel, what, words(conveys), words(flag).into());
         Some(finding.with(self.evidence()).breaking(Promise::FLAG))
     }

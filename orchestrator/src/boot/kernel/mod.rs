@@ -4,6 +4,7 @@
 pub mod given;
 pub mod guests;
 pub mod identity;
+pub mod memory_module;
 pub mod named;
 pub mod needs;
 pub mod ready;

@@ -1,6 +1,7 @@
 //! A kernel that is ready: its files on the disk, and what is known of it.
 
 use super::{
+    memory_module::MemoryModule,
     resolved::{FetchedImage, ImageChoice, KernelRequest, Place, wanted},
     selftests::Selftests,
 };
@@ -79,13 +80,16 @@ pub struct KernelFiles {
     pub symbols: KernelSymbols,
     /// Those of its tree that its cells ask for.
     pub selftests: Selftests,
+    /// s2lab's own module for it, if its cells ask for it.
+    pub module: MemoryModule,
 }
 
 impl KernelFiles {
     fn of_package(kernel: Kernel) -> Result<Self, CacheError> {
         let config = kernel.config.as_deref().map(config).transpose()?;
         let symbols = KernelSymbols { map: KernelSymbols::map(kernel.system_map.as_deref())?, vmlinux: None };
-        Ok(Self { boot: kernel.into(), config, symbols, selftests: Selftests::default() })
+        let (selftests, module) = (Selftests::default(), MemoryModule::None);
+        Ok(Self { boot: kernel.into(), config, symbols, selftests, module })
     }
 }
 
@@ -163,6 +167,7 @@ async fn given(cache: &Cache, choice: &ImageChoice) -> Result<KernelFiles, Cache
         symbols: KernelSymbols::of(choice)?,
         boot: file.into(),
         selftests: Selftests::default(),
+        module: MemoryModule::None,
     })
 }
 

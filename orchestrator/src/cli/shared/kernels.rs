@@ -43,6 +43,7 @@ pub(crate) enum Declared {
     WcHonoured,
     #[value(name = "pfnmap-stage1-leaf")]
     PfnmapStage1Leaf,
+    CacheableByVma,
     // Declares that it has none.
     None,
 }
@@ -81,6 +82,7 @@ impl KernelArguments {
             Declared::WcConveyed => Some(Trait::WcConveyed),
             Declared::WcHonoured => Some(Trait::WcHonoured),
             Declared::PfnmapStage1Leaf => Some(Trait::PfnmapStage1Leaf),
+            Declared::CacheableByVma => Some(Trait::CacheableByVma),
             Declared::None => None,
         });
         Ok(Some(each.collect()))

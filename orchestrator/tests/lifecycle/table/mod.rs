@@ -10,6 +10,7 @@ mod hotplug;
 mod isolation;
 mod looks;
 mod memslots;
+mod modules;
 mod process;
 mod programs;
 mod selftests;
@@ -58,6 +59,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("The host's memory", isolation::memory()),
         group("Bytes, places and flags", looks::evidence()),
         group("Memslots", memslots::memslots()),
+        group("VMAs of s2lab's module", modules::modules()),
         group("Hot-plug", hotplug::hotplug()),
         group("DMA", dma::dma()),
         group("Stores while the host acts", whiles::whiles()),

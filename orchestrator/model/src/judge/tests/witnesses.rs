@@ -5,7 +5,7 @@ use crate::judge::fixture::BAR_SIZE;
 use crate::record::look::decode;
 use crate::scenario::{AssignDriver, Vmm};
 use crate::witnesses::{ALL, Scene};
-use s2lab_protocol::{Bar, StoreResult, Vma};
+use s2lab_protocol::{Bar, ModuleVma, Pgprot, StoreResult, Vma, VmaKind};
 
 #[test]
 fn the_flag_and_the_tables_go_together() {
@@ -272,6 +272,50 @@ fn a_bar_through_sysfs_has_no_flag_and_is_device_on_each_kernel() {
     assert!(flagged.iter().any(|line| line.contains("by the kernel's traits")), "{flagged:?}");
     let combined = smaps(&through_sysfs(NC_BLOCK, &["rd", "wr"]));
     assert!(combined.iter().any(|line| line.contains("contradicts the tables")), "{combined:?}");
+}
+
+/// Returns the story with the BAR in a VMA of s2lab's module, which has these flags.
+fn through_the_module(traits: Traits, leaf: u64, marked: bool, flags: &'static [&'static str]) -> Story {
+    let mut story = Story::of(traits, &Machine::with(leaf), true, ok()).edit(move |event| {
+        if let Event::Observed { data: Observation::VmaFlags(VmaFlags { vmas, .. }), .. } = event {
+            vmas[0].name = "/dev/s2lab-memory".into();
+            vmas[0].offset = BAR_PA;
+            vmas[0].flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        }
+    });
+    let guest = story.cell.resolved.guests.get_mut("g0").unwrap();
+    guest.vmm = Vmm::Builtin;
+    guest.assign.insert("nic".into(), AssignDriver::Module);
+    let vma = ModuleVma { kind: VmaKind::Pfnmap, pgprot: Pgprot::Device, marked, private: false };
+    guest.vmas.insert("nic".into(), vma);
+    story
+}
+
+#[test]
+fn a_vma_of_the_module_has_the_flag_that_the_scenario_asks_for() {
+    let smaps = |traits: &[Trait], leaf, marked, flags| {
+        let story =
+            through_the_module(Traits::Exactly(traits.iter().copied().collect()), leaf, marked, flags);
+        let run = Run::fold(story.lines()).unwrap();
+        let record = &run.cells[0].attempts[0];
+        let looks = decode(record, &|digest: &str| story.pages.get(digest).cloned());
+        let witness = ALL.iter().find(|witness| witness.name() == "smaps").unwrap();
+        let findings = witness.hear(&Scene { record, looks: &looks }).findings;
+        findings.iter().map(|finding| finding.what.clone()).collect::<Vec<_>>()
+    };
+    let honoured = &[Trait::WcHonoured][..];
+    // vfio-pci conveys nothing on such a kernel.
+    assert_eq!(smaps(honoured, NC_BLOCK, true, &["rd", "??"]), [""; 0]);
+    assert_eq!(smaps(honoured, DEVICE_BLOCK, false, &["rd"]), [""; 0]);
+    assert_eq!(smaps(&[], DEVICE_BLOCK, true, &["rd", "??"]), [""; 0]);
+    let lost = smaps(honoured, DEVICE_BLOCK, true, &["rd"]);
+    assert!(lost.iter().any(|line| line.ends_with("by the scenario")), "{lost:?}");
+    for (traits, leaf, marked, flags) in
+        [(&[][..], NC_BLOCK, true, &["rd", "??"][..]), (honoured, NC_BLOCK, false, &["rd"])]
+    {
+        let found = smaps(traits, leaf, marked, flags);
+        assert!(found.iter().any(|line| line.contains("contradicts the tables")), "{found:?}");
+    }
 }
 
 #[test]

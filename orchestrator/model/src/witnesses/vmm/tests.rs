@@ -1,16 +1,17 @@
 //! The witness on made-up tables of a VMM, which the walk's code did not write.
 
 use crate::event::Event;
+use crate::finding::Weight;
 use crate::hash::digest;
 use crate::judge::Judgement;
 use crate::judge::fixture::{BAR_IPA, BAR_PA, BAR_SIZE, Machine, NC_BLOCK, Story};
 use crate::kernel::{Trait, Traits};
 use crate::lines::Testimony;
-use crate::scenario::Promise;
+use crate::scenario::{AssignDriver, Promise};
 use crate::steps::{Observation, ProbeOutcome};
 use crate::verdict::Verdict;
 use guest_tables::{BLOCK, HCR_E2H, PAGE, VmmTables};
-use s2lab_protocol::ProbeEnd;
+use s2lab_protocol::{ModuleVma, Pgprot, ProbeEnd, VmaKind};
 
 /// The address of the BAR in the VMM, by its VMA.
 const VA: u64 = 0xffff_0000_0000;
@@ -111,6 +112,33 @@ fn a_bar_that_the_vmm_has_cacheable_contradicts() {
         assert_eq!(finding.what, "type of nic at look stored, guest g0 in the VMM's stage 1");
         assert_eq!(finding.found, "Normal-WB at the VMM's address 0xffff00000000");
     }
+}
+
+/// The module is a part of the lab.
+#[test]
+fn under_a_vma_of_the_module_the_type_is_the_one_that_was_asked_for() {
+    let with = |pgprot, cached: bool| {
+        let mut vmm = VmmTables::of(0);
+        let map = if cached { VmmTables::map_cached } else { VmmTables::map };
+        map(&mut vmm, VA, 2, BAR_PA);
+        let mut story = story(&blocks(), &vmm).edit(|event| {
+            if let Event::Observed { data: Observation::VmaFlags(flags), .. } = event {
+                flags.vmas[0].name = "/dev/s2lab-memory".into();
+                flags.vmas[0].offset = BAR_PA;
+            }
+        });
+        let guest = story.cell.resolved.guests.get_mut("g0").unwrap();
+        guest.assign.insert("nic".into(), AssignDriver::Module);
+        let vma = ModuleVma { kind: VmaKind::Pfnmap, pgprot, marked: true, private: false };
+        guest.vmas.insert("nic".into(), vma);
+        let findings = story.attempt().judgement.findings;
+        let own = findings.into_iter().find(|finding| finding.what.contains("VMM's stage 1"));
+        own.map(|finding| (finding.weight, finding.expected))
+    };
+    assert_eq!(with(Pgprot::Noncached, false), None);
+    assert_eq!(with(Pgprot::WriteBack, true), None);
+    assert_eq!(with(Pgprot::WriteCombine, false), Some((Weight::Lab, "Normal-NC".into())));
+    assert_eq!(with(Pgprot::Device, true), Some((Weight::Lab, "Device-nGnRE".into())));
 }
 
 #[test]
