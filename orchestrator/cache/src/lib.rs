@@ -21,7 +21,6 @@ pub mod series;
 
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
@@ -29,7 +28,7 @@ use std::{
 
 pub use builds::build::KernelBuild;
 pub use builds::config::{BuildConfig, ConfigFile};
-pub use builds::selftests::Selftests;
+pub use builds::selftests::{SelftestRequest, Selftests};
 pub use builds::source::{KernelSource, SourcePackage};
 pub use error::{CacheError, Result};
 pub use need::{Extent, Need};
@@ -125,14 +124,15 @@ impl Cache {
 
     /// Returns these selftests of a kernel's tree, which are in a folder of `tools/testing/selftests`. They
     /// are built once, as static programs.
-    pub async fn selftests(
-        &self,
-        build: &KernelBuild,
-        folder: &str,
-        tests: &BTreeSet<String>,
-    ) -> Result<Selftests> {
-        let (build, folder, tests) = (build.clone(), folder.to_owned(), tests.clone());
-        self.blocking(move |cache| cache.selftests_blocking(&build, &folder, &tests)).await
+    pub async fn selftests(&self, build: &KernelBuild, request: SelftestRequest<'_>) -> Result<Selftests> {
+        let (build, folder, tests) = (build.clone(), request.folder.to_owned(), request.tests.clone());
+        let libraries = own(request.libraries);
+        self.blocking(move |cache| {
+            let libraries = borrow(&libraries);
+            let request = SelftestRequest { folder: &folder, libraries: &libraries, tests: &tests };
+            cache.selftests_blocking(&build, request)
+        })
+        .await
     }
 
     /// Returns s2lab's own kernel module for a kernel built from source. It is built once, whether the kernel is

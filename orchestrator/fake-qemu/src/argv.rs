@@ -52,7 +52,9 @@ impl Options {
                 "-blockdev" => {
                     options.drives.insert(need("node-name")?.into(), need("file.filename")?.into());
                 }
-                "-device" if ["ivshmem-plain,", "nvme,"].iter().any(|model| value.starts_with(model)) => {
+                "-device"
+                    if ["ivshmem-plain,", "nvme,", "igb,"].iter().any(|model| value.starts_with(model)) =>
+                {
                     let name = need("id")?.trim_start_matches("dev-").to_owned();
                     let port = ports.get(need("bus")?).copied();
                     let port = port.ok_or_else(|| Error::Arguments(format!("no port for {name}")))?;

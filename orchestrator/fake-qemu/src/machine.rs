@@ -27,7 +27,7 @@ pub(crate) struct Machine {
     /// See [`Script::agent`].
     pub(crate) agent: Option<PathBuf>,
     pub(crate) ram: Option<Memory>,
-    /// The BARs by the devices' names.
+    /// The BARs by the devices' names. A device for selftests has none of a scenario's.
     pub(crate) bars: BTreeMap<String, Memory>,
     pub(crate) plugin: Option<Plugin>,
     troubles: Mutex<Vec<Trouble>>,
@@ -98,9 +98,7 @@ impl Machine {
         }
         let mut bars = BTreeMap::new();
         for name in options.devices.keys() {
-            let bar = open(&format!("bar-{name}"), 0)?;
-            let bar = bar.ok_or_else(|| Error::Arguments(format!("no memory for the BAR of {name}")))?;
-            bars.insert(name.clone(), bar);
+            bars.extend(open(&format!("bar-{name}"), 0)?.map(|bar| (name.clone(), bar)));
         }
         let plugin = options.plugin.as_deref();
         if let Some(value) = plugin.filter(|_| !script.plugin.is_some_and(PluginAnswer::takes)) {

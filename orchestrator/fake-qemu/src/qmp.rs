@@ -156,15 +156,18 @@ impl Qmp<'_> {
         let unplugged = self.machine.lock().unplugged.clone();
         let devices = (1..).zip(&self.machine.options.devices);
         let devices = devices.filter(|(_, (name, _))| !unplugged.contains(*name)).map(|(bus, (name, slot))| {
-            let size = self.machine.bars.get(name).map_or(0, |bar| bar.size);
             let address = tables::bar_pa(bus - 1).saturating_add_signed(misplaced);
+            let registers = json!({
+                "bar": 0, "type": "memory", "address": 0x1000_0000, "size": 256, "prefetch": false, "mem_type_64": false,
+            });
+            let bar = self.machine.bars.get(name).map(|bar| json!({
+                "bar": 2, "type": "memory", "address": address, "size": bar.size, "prefetch": true, "mem_type_64": true,
+            }));
+            let regions: Vec<_> = [registers].into_iter().chain(bar).collect();
             let function = json!({
                 "bus": bus, "slot": 0, "function": 0, "class_info": {"class": 0x500, "desc": "RAM controller"},
                 "id": {"device": 0x1110, "vendor": 0x1af4}, "irq_pin": 1, "qdev_id": format!("dev-{name}"),
-                "regions": [
-                    {"bar": 0, "type": "memory", "address": 0x1000_0000, "size": 256, "prefetch": false, "mem_type_64": false},
-                    {"bar": 2, "type": "memory", "address": address, "size": size, "prefetch": true, "mem_type_64": true},
-                ],
+                "regions": regions,
             });
             json!({
                 "bus": 0, "slot": slot, "function": 0, "class_info": {"class": 0x604, "desc": "PCI bridge"},

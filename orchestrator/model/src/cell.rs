@@ -3,7 +3,7 @@
 use crate::hash::{digest, is_digest};
 use crate::kernel::Traits;
 use crate::scenario::{AssignDriver, Expectation, Guest, Host, Matrix, Promise, Scenario, Vmm};
-use crate::steps::{ExecStep, Step};
+use crate::steps::{ExecStep, Step, SuiteStep};
 use s2lab_protocol::ModuleVma;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +108,15 @@ impl ResolvedCell {
     /// Returns true if a guest has memory of s2lab's own kernel module.
     pub fn uses_module(&self) -> bool {
         self.guests.values().any(|guest| !guest.vmas.is_empty())
+    }
+
+    /// Yields the devices that the host's agent binds, each with the way: those of guests, and those of selftests.
+    pub fn bound(&self) -> impl Iterator<Item = (&str, AssignDriver)> {
+        let of_guests = self.guests.values().flat_map(|guest| &guest.assign);
+        let of_suites = self.steps.iter().filter_map(|step| step.of::<SuiteStep>()?.device.as_deref());
+        of_guests
+            .map(|(device, way)| (device.as_str(), *way))
+            .chain(of_suites.map(|device| (device, AssignDriver::VfioPci)))
     }
 
     /// The SHA-256 of the cell's canonical JSON without the kernel's traits, so cells of a scenario on

@@ -416,7 +416,7 @@ mod tests {
         let mut without = KernelFiles { config: None, ..kernel(dir.path(), "", &[], &[]) };
         without.boot.absent = vec!["vfio_pci".into()];
         let (cause, what) = found(&without, ROOM).unwrap();
-        let due = "the kernel lacks CONFIG_VFIO_PCI, neither built in nor a module (the guest is given a PCI device)";
+        let due = "the kernel lacks CONFIG_VFIO_PCI, neither built in nor a module (a PCI device is bound to vfio-pci)";
         assert_eq!((cause, &*what), (StopCause::Lacking, due));
     }
 }

@@ -148,7 +148,7 @@ impl CellContext<'_, '_> {
     async fn bind(&mut self) -> Result<(), Stop> {
         let cell = &self.planned.resolved;
         for device in cell.host.devices.keys().map(String::as_str).chain([FLASH]) {
-            let Some(way) = cell.assigned(device) else { continue };
+            let Some((_, way)) = cell.bound().find(|(bound, _)| *bound == device) else { continue };
             let saved = self.session.resumed.as_ref().and_then(|saved| saved.devices.get(device).cloned());
             let bound = match saved {
                 Some(bound) => bound,
@@ -175,8 +175,9 @@ impl CellContext<'_, '_> {
 
     /// The device's memory BARs by the machine's own word; none if it has none.
     async fn placed(&mut self, device: &str) -> Result<Vec<Bar>, Stop> {
+        let of_scenario = self.planned.resolved.host.devices.get(device).is_none_or(|of| of.bar.is_some());
         match self.session.host.placement() {
-            Some(mut placement) => Ok(placement.bars(device).await.map_err(HostError::from)?),
+            Some(mut placement) => Ok(placement.bars(device, of_scenario).await.map_err(HostError::from)?),
             None => Ok(vec![]),
         }
     }
@@ -244,7 +245,7 @@ impl CellContext<'_, '_> {
         }
     }
 
-    fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {
+    pub(super) fn bound(&self, device: &str) -> Result<&BoundDevice, Stop> {
         let devices = &self.session.around.devices;
         devices.get(device).ok_or_else(|| Stop::lab(format!("`{device}` is not bound")))
     }

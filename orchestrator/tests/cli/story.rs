@@ -522,7 +522,7 @@ impl Teller<'_> {
     }
 
     fn bar(&self, device: &str, start: u64) -> Bar {
-        let size = self.cell.resolved.host.devices[device].bar.0;
+        let size = self.cell.resolved.host.devices[device].bar.map_or(0, |size| size.0);
         Bar { index: 2, start, size, prefetchable: true }
     }
 }

@@ -81,6 +81,28 @@ fn selftests_of_the_kernels_tree_run_in_its_host() {
     }
 }
 
+/// Selftests of VFIO drive an emulated controller in the host. Linux 6.12 has none, so nothing of it boots.
+#[test]
+#[ignore = "builds a kernel: CONTRIBUTING.md has the command"]
+fn selftests_of_vfio_drive_a_device_of_the_host() {
+    let place = Place::new();
+    let run = place.s2lab(["run", "vfio-selftests", "--kernel", "linux-7.3", "--kernel", "linux-6.12"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let reports = place.reports();
+    let report = |key: &str| &reports.iter().find(|(found, _)| *found == key).unwrap().1;
+    for (test, line) in [
+        ("device", "vfio_pci_device_test  vfio_pci_device_test.validate_bars: ok"),
+        ("mmio", "vfio_dma_mapping_mmio_test  vfio_dma_mapping_mmio_test.iommufd.map_full_bar: ok"),
+    ] {
+        let found = report(&format!("vfio-selftests@linux-7.3+test={test}"));
+        let due = format!("test host vfio-selftests/{line}");
+        assert!(part(found, "promised").lines().any(|found| found.trim() == due), "{due}\n{found}");
+    }
+    let old = run.stdout.lines().find(|line| line.contains("vfio-selftests@linux-6.12")).unwrap_or_default();
+    assert!(old.starts_with("SKIP"), "{}", run.stdout);
+    assert!(run.stdout.contains("the kernel's tree has no vfio-selftests"), "{}", run.stdout);
+}
+
 /// The same two scenarios as in `docs/promises.md`: no selftest has a device's memory in a guest.
 #[test]
 #[ignore = "builds a kernel: CONTRIBUTING.md has the command"]

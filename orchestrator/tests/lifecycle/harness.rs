@@ -246,13 +246,18 @@ fn module(state: Module, folder: &Path) -> io::Result<MemoryModule> {
     })
 }
 
-/// Returns the selftests of the kernel's tree, of which one is built.
+/// Returns the selftests of the kernel's tree, of which one in each suite is built.
 fn selftests(folder: &Path) -> io::Result<Selftests> {
     let path = folder.join(SELFTEST);
     std::fs::write(&path, fake_qemu::programs::program("", fake_qemu::programs::End::Exit(0)))?;
-    let known = [SELFTEST, "page_fault_test"].map(str::to_owned).into();
-    let programs = [(SELFTEST.to_owned(), path)].into();
-    Ok(Selftests::of([(Suite::KvmSelftests, Ok(s2lab_cache::Selftests { programs, known }))]))
+    let suite = |built: &str, other: &str| {
+        let known = [built, other].map(str::to_owned).into();
+        Ok(s2lab_cache::Selftests { programs: [(built.to_owned(), path.clone())].into(), known })
+    };
+    Ok(Selftests::of([
+        (Suite::KvmSelftests, suite(SELFTEST, "page_fault_test")),
+        (Suite::VfioSelftests, suite("vfio_pci_device_test", "vfio_dma_mapping_test")),
+    ]))
 }
 
 /// Returns a configuration with all needed options but one.

@@ -72,6 +72,8 @@ pub(crate) const LIFECYCLE: (&str, &str) = ("lifecycle.yaml", include_str!("scen
 const MEMSLOTS: (&str, &str) = ("memslots.yaml", include_str!("memslots.yaml"));
 /// The scenario of a guest that transfers data.
 const DMA: (&str, &str) = ("dma.yaml", include_str!("dma.yaml"));
+/// The scenario of selftests that drive a device.
+const SUITE: (&str, &str) = ("suite.yaml", include_str!("suite.yaml"));
 /// The scenario of a device that is unplugged.
 const HOTPLUG: (&str, &str) = ("hotplug.yaml", include_str!("hotplug.yaml"));
 /// The scenario of a guest that stores while the host acts.
@@ -160,6 +162,10 @@ impl Row {
 
     pub(crate) fn with_a_drive(self) -> Self {
         Self { scenario: DMA, ..self }
+    }
+
+    pub(crate) fn with_a_suite(self) -> Self {
+        Self { scenario: SUITE, ..self }
     }
 
     pub(crate) fn that_plugs(self) -> Self {

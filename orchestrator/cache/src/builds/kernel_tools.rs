@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
 /// The suites of the tools: the release whose programs run with the oldest glibc that we support.
-const SUITES: [&str; 2] = ["bookworm", "bookworm-security"];
+pub(super) const SUITES: [&str; 2] = ["bookworm", "bookworm-security"];
 /// The prefix of a cross compiler's programs.
 const CROSS: &str = "aarch64-linux-gnu-";
 /// The oldest gcc that builds every kernel to date (Linux 6.16 scripts/min-tool-version.sh).

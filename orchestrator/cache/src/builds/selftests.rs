@@ -1,5 +1,7 @@
 //! Selftests of a kernel's own tree, built as static programs for arm64.
 
+mod libraries;
+
 use crate::{
     Cache, KernelBuild,
     builds::{
@@ -8,9 +10,11 @@ use crate::{
         make::{Make, fits},
         source::Base,
     },
+    debian::apt::Deb,
     error::{CacheError, Result},
     objects::{digest, lock, object::Building},
 };
+use libraries::Libraries;
 use s2lab_model::program;
 use s2lab_os::outside::{self, kinds};
 use serde::Serialize;
@@ -35,6 +39,16 @@ const RULE_NAME: &str = "s2lab-tests";
 /// the Makefiles append to it.
 const LINKING: (&str, &str) = ("LDFLAGS", "-static -s");
 
+/// A request for selftests.
+#[derive(Debug, Clone, Copy)]
+pub struct SelftestRequest<'a> {
+    /// The folder of the suite in the folder of all suites.
+    pub folder: &'a str,
+    /// The packages of Debian with the static libraries that it needs.
+    pub libraries: &'a [&'a str],
+    pub tests: &'a BTreeSet<String>,
+}
+
 /// Selftests that were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selftests {
@@ -53,6 +67,8 @@ struct Inputs<'a> {
     changes: String,
     tools: &'a str,
     folder: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    libraries: &'a [Deb],
     tests: &'a BTreeSet<String>,
 }
 
@@ -60,15 +76,22 @@ impl Cache {
     pub(crate) fn selftests_blocking(
         &self,
         build: &KernelBuild,
-        folder: &str,
-        tests: &BTreeSet<String>,
+        request: SelftestRequest<'_>,
     ) -> Result<Selftests> {
+        let SelftestRequest { folder, libraries, tests } = request;
         fits(&self.build_root())?;
         let base = self.source_base(&build.source)?;
         let plan = self.program_tools_plan()?;
-        let changes = changes(build);
-        let inputs =
-            Inputs { recipe: RECIPE, source: &base.digest, changes, tools: &plan.digest, folder, tests };
+        let libraries = self.libraries_plan(libraries)?;
+        let inputs = Inputs {
+            recipe: RECIPE,
+            source: &base.digest,
+            changes: changes(build),
+            tools: &plan.digest,
+            folder,
+            libraries: &libraries.debs,
+            tests,
+        };
         let object = match self.objects.find(KIND, &base.name, &inputs)? {
             Some(object) => object,
             None => {
@@ -77,7 +100,9 @@ impl Cache {
                 let _lock = lock::acquire(&lock, "selftests", LOCK_LIMIT, &*self.progress)?;
                 self.objects.get(KIND, &base.name, &inputs, |building| {
                     let tools = self.kernel_tools(&plan)?;
-                    self.make_selftests(building, (build, &base), &tools, &plan.digest, (folder, tests))
+                    let libraries = self.libraries(&libraries)?;
+                    let what = (request, libraries.as_ref());
+                    self.make_selftests(building, (build, &base), &tools, &plan.digest, what)
                 })?
             }
         };
@@ -94,18 +119,19 @@ impl Cache {
         (build, base): (&KernelBuild, &Base),
         tools: &KernelTools,
         tools_digest: &str,
-        (folder, tests): (&str, &BTreeSet<String>),
+        (SelftestRequest { folder, tests, .. }, libraries): (SelftestRequest<'_>, Option<&Libraries>),
     ) -> Result<()> {
         let room = self.build_folder(base);
         let bring = |into: &Path| self.bring(base, into);
         room.prepare(&base.digest, &build.patches, base.changes_in_place(), bring, &*self.progress)?;
-        let key = digest::inputs(&(KIND, tools_digest, RECIPE))?;
+        // make's notes of dependencies name the libraries' headers.
+        let key = digest::inputs(&(KIND, tools_digest, RECIPE, libraries.map(Libraries::headers)))?;
         let what = format!("selftests of {}", build.name);
         let (source, out) = (room.source(), room.out(&key[..NAME_DIGITS]));
         let make = Make { what: &what, tools, source: &source, out: &out, progress: &*self.progress };
         make.begin()?;
         let programs = match source.join(SUITES).join(folder).join("Makefile").is_file() {
-            true => Suite { make: &make, folder }.build(tests)?,
+            true => Suite { make: &make, folder, libraries }.build(tests)?,
             false => BTreeMap::new(),
         };
         make.end()?;
@@ -127,6 +153,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 struct Suite<'a> {
     make: &'a Make<'a>,
     folder: &'a str,
+    libraries: Option<&'a Libraries>,
 }
 
 impl Suite<'_> {
@@ -169,7 +196,14 @@ impl Suite<'_> {
             .chain(places.iter().map(String::as_str))
             .chain(arguments.iter().copied())
             .collect();
-        self.make.run(&all, &[(LINKING.0, Path::new(LINKING.1))], line)
+        let (variable, linking) = LINKING;
+        let linking = self
+            .libraries
+            .map_or(linking.to_owned(), |libraries| format!("{linking} {}", libraries.linking()));
+        let headers = self.libraries.map(|libraries| (libraries::HEADERS, libraries.headers()));
+        let variables: Vec<_> = headers.into_iter().chain([(variable, PathBuf::from(linking))]).collect();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_path())).collect();
+        self.make.run(&all, &variables, line)
     }
 }
 

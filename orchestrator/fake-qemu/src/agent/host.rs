@@ -136,7 +136,13 @@ impl Host {
     fn bound(&self, Bind { device, kind, .. }: &Bind) -> BoundDevice {
         let machine = &self.sender.machine;
         let index = index(machine, device);
-        let size = machine.bars.get(device).map_or(0, |bar| bar.size);
+        let registers = Bar { index: 0, start: 0x1000_0000, size: 256, prefetchable: false };
+        let bar = machine.bars.get(device).map(|bar| Bar {
+            index: 2,
+            start: tables::bar_pa(index),
+            size: bar.size,
+            prefetchable: true,
+        });
         BoundDevice {
             device: device.clone(),
             address: format!("0000:{:02x}:00.0", index + 1),
@@ -144,10 +150,7 @@ impl Host {
             id: 0x1110,
             driver: if *kind == AssignKind::VfioPci { kind.name() } else { "" }.into(),
             iommu_group: Some(index as u32),
-            bars: vec![
-                Bar { index: 0, start: 0x1000_0000, size: 256, prefetchable: false },
-                Bar { index: 2, start: tables::bar_pa(index), size, prefetchable: true },
-            ],
+            bars: [registers].into_iter().chain(bar).collect(),
         }
     }
 

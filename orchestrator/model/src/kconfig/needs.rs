@@ -28,7 +28,7 @@ pub struct Need {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     All,
-    /// Scenarios that assign a device by vfio-pci.
+    /// Scenarios that bind a device to vfio-pci, for a guest or for selftests.
     Assigning,
     /// Scenarios that assign a device by vfio-platform.
     AssigningPlatform,
@@ -77,9 +77,9 @@ pub static NEEDS: [Need; 22] = [
         "virtio_console",
     ),
     shown(need("KVM", "the host runs guests", Whose::All), Facility::Kvm),
-    or_module(need("VFIO", "the guest is given a device", Whose::AssigningByVfio), "vfio"),
+    or_module(need("VFIO", "a device is bound to VFIO", Whose::AssigningByVfio), "vfio"),
     shown(
-        or_module(need("VFIO_PCI", "the guest is given a PCI device", Whose::Assigning), "vfio_pci"),
+        or_module(need("VFIO_PCI", "a PCI device is bound to vfio-pci", Whose::Assigning), "vfio_pci"),
         Facility::VfioPci,
     ),
     shown(
@@ -116,11 +116,11 @@ pub static NEEDS: [Need; 22] = [
 
 impl Need {
     fn concerns(&self, cell: &ResolvedCell) -> bool {
-        let assigns = || cell.guests.values().flat_map(|guest| guest.assign.values());
+        let assigns = || cell.bound().map(|(_, way)| way);
         match self.of {
             Whose::All => true,
             Whose::Assigning => assigns().any(|driver| driver.is_vfio_pci()),
-            Whose::AssigningPlatform => assigns().any(|driver| *driver == AssignDriver::VfioPlatform),
+            Whose::AssigningPlatform => assigns().any(|driver| driver == AssignDriver::VfioPlatform),
             Whose::AssigningByVfio => assigns().any(|driver| driver.is_vfio()),
             Whose::WithDevices => assigns().next().is_some(),
             Whose::WithMte => cell.guests.values().any(|guest| guest.mte),
@@ -220,6 +220,18 @@ mod tests {
         ResolvedCell::of(&scenario, Traits::Exactly([].into()))
     }
 
+    #[test]
+    fn selftests_with_a_device_need_vfio() {
+        let of = |suite: &str| {
+            let text = format!(
+                "scenario: s\nabout: x\nhost: {{cpu: max, devices: {{nic: {{model: igb}}}}}}\nsteps: [suite: {{{suite}}}]\n"
+            );
+            needs(&cell("s.yaml", &text)).iter().any(|need| need.option == "VFIO_PCI")
+        };
+        assert!(of("of: vfio-selftests, tests: [a], device: nic"));
+        assert!(!of("of: kvm-selftests, tests: [a]"), "no one binds the device");
+    }
+
     fn bar() -> ResolvedCell {
         cell("vfio-pci-bar.yaml", BAR)
     }
@@ -247,7 +259,7 @@ mod tests {
         let text: Vec<_> = lacks.iter().map(ToString::to_string).collect();
         assert_eq!(
             text,
-            ["CONFIG_KVM (the host runs guests)", "CONFIG_VFIO_PCI (the guest is given a PCI device)"]
+            ["CONFIG_KVM (the host runs guests)", "CONFIG_VFIO_PCI (a PCI device is bound to vfio-pci)"]
         );
     }
 

@@ -430,7 +430,7 @@ fn a_point_has_its_values_and_its_expectations() {
     let shown = |cell: &PlannedCell| {
         let resolved = &cell.resolved;
         let bytes = serde_json::to_value(&resolved.steps).unwrap()[0]["store"]["bytes"].clone();
-        let bar = resolved.host.devices["nic"].bar.to_string();
+        let bar = resolved.host.devices["nic"].bar.unwrap().to_string();
         (resolved.host.cpu.clone(), bar, bytes, resolved.expect.len(), resolved.excluded.clone())
     };
     let due = |cpu: &str, bar: &str, expectations, excluded: Option<&str>| {

@@ -57,6 +57,7 @@ pub(super) fn check(
     super::operations::check(&parts, sink);
     super::hotplug::check(root, &parts, sink);
     super::drives::check(root, &parts, sink);
+    super::suites::check(&parts, sink);
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);
     platform::check(root, &parts, sink);

@@ -1,4 +1,4 @@
-//! The step `suite`: selftests of the kernel's own tree run in the host.
+//! The step `suite`: selftests of the kernel's own tree run in the host, with a device if the suite needs one.
 
 use super::exec::{ProgramOf, SKIPPED};
 use super::{Due, Executed, HOST, StepAttempt, StepKind, StepLine, TestLine};
@@ -9,7 +9,7 @@ use crate::scenario::{Timeout, schema};
 use s2lab_protocol::ask::ProgramEnd;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::Display;
+use strum::{Display, EnumString};
 
 /// Selftests of the tree from which the kernel under test is built run in the host, one after the other.
 /// Each must exit with 0, and what it prints as KTAP must be `ok`. On a kernel whose tree is not known, or
@@ -22,18 +22,38 @@ pub struct SuiteStep {
     /// The tests by their names, each with its arguments behind it: `kvm_page_table_test -b 64M`.
     #[schemars(schema_with = "schema::selftests")]
     pub tests: Vec<String>,
+    /// A device of the host that no guest has. The host binds it to vfio-pci, and its address is the last argument of
+    /// each test. Only for suites of VFIO, which need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub device: Option<String>,
     /// The time after which a test is killed, with its process group; 30s if left out.
     #[serde(default = "Timeout::usual")]
     pub timeout: Timeout,
 }
 
 /// A suite of selftests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, Display)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    Display,
+    EnumString,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Suite {
     /// `tools/testing/selftests/kvm`.
     KvmSelftests,
+    /// `tools/testing/selftests/vfio`, since Linux 6.18.
+    VfioSelftests,
 }
 
 impl Suite {
@@ -41,6 +61,24 @@ impl Suite {
     pub fn folder(self) -> &'static str {
         match self {
             Suite::KvmSelftests => "kvm",
+            Suite::VfioSelftests => "vfio",
+        }
+    }
+
+    /// Returns the packages of Debian with the static libraries that its programs are linked with, besides the C
+    /// library (Linux 7.3 tools/testing/selftests/vfio/lib/libvfio.mk).
+    pub fn libraries(self) -> &'static [&'static str] {
+        match self {
+            Suite::KvmSelftests => &[],
+            Suite::VfioSelftests => &["uuid-dev"],
+        }
+    }
+
+    /// Returns true if its tests need a device.
+    pub(crate) fn needs_device(self) -> bool {
+        match self {
+            Suite::KvmSelftests => false,
+            Suite::VfioSelftests => true,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The selftests of a kernel's own tree that its cells ask for.
 
 use super::resolved::KernelRequest;
-use s2lab_cache::{self as cache, Cache, CacheError};
+use s2lab_cache::{self as cache, Cache, CacheError, SelftestRequest};
 use s2lab_model::{
     cell::ResolvedCell,
     diagnostic::suggest,
@@ -104,7 +104,8 @@ impl Selftests {
         let mut suites = vec![];
         let KernelRequest::Built(build) = kernel else { return Ok(Selftests::default()) };
         for (suite, tests) in asked {
-            let built = match cache.selftests(build, suite.folder(), tests).await {
+            let request = SelftestRequest { folder: suite.folder(), libraries: suite.libraries(), tests };
+            let built = match cache.selftests(build, request).await {
                 Err(CacheError::Cancelled) => return Err(CacheError::Cancelled),
                 built => built,
             };

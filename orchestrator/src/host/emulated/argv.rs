@@ -36,13 +36,19 @@ pub struct Channels<Fd = i32> {
 pub struct PciDevice<'a, Fd = i32> {
     pub name: &'a str,
     pub model: DeviceModel,
-    pub bar_size: u64,
     /// It may be unplugged.
     pub hotplug: bool,
-    /// The descriptor of the BAR's memory.
-    pub bar: Fd,
+    /// The memory of its BAR, if s2lab makes that.
+    pub bar: Option<BarMemory<Fd>>,
     /// The descriptor of the drive's memory.
     pub drive: Option<Fd>,
+}
+
+/// The memory of a BAR: its descriptor and its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct BarMemory<Fd = i32> {
+    pub fd: Fd,
+    pub size: u64,
 }
 
 /// All inputs of the command line.
@@ -127,6 +133,7 @@ impl PciOptions {
                     PciOption::Text("pmrdev", format!("bar-{name}")),
                 ],
             },
+            DeviceModel::Igb => Self { driver: "igb", options: vec![] },
         }
     }
 }
@@ -169,7 +176,9 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         add("-device", format!("virtserialport,bus=agent-bus.0,chardev=ssh,name={SSH_PORT}"));
         for (index, device) in self.devices.iter().enumerate() {
             let (name, slot) = (device.name, FIRST_PORT + index);
-            add("-object", shared_memory(&format!("bar-{name}"), &device.bar, device.bar_size));
+            if let Some(BarMemory { fd, size }) = &device.bar {
+                add("-object", shared_memory(&format!("bar-{name}"), fd, *size));
+            }
             if let Some(drive) = &device.drive {
                 // QEMU cannot lock a file without a name.
                 add(
@@ -189,11 +198,8 @@ impl<Fd: Display> HostMachine<'_, Fd> {
                 ),
             );
             let PciOptions { driver, options } = PciOptions::of(name, device.model);
-            let options: Vec<_> = options.iter().map(ToString::to_string).collect();
-            add(
-                "-device",
-                format!("{driver},{},id={},bus={}", options.join(","), device_id(name), bus(name)),
-            );
+            let options: String = options.iter().map(|option| format!(",{option}")).collect();
+            add("-device", format!("{driver}{options},id={},bus={}", device_id(name), bus(name)));
         }
         match &self.begin {
             Begin::Boot { kernel, initramfs, kernel_arguments } => {
@@ -222,9 +228,8 @@ pub fn template(host: &scenario::Host, kernel_arguments: &str) -> Vec<String> {
         .map(|((name, device), [bar, drive])| PciDevice {
             name,
             model: device.model,
-            bar_size: device.bar.0,
             hotplug: device.hotplug,
-            bar: bar.as_str(),
+            bar: device.bar.map(|size| BarMemory { fd: bar.as_str(), size: size.0 }),
             drive: device.drive.map(|_| drive.as_str()),
         })
         .collect();
@@ -259,15 +264,16 @@ mod tests {
     #[test]
     fn the_whole_command_line() {
         let device = |name, hotplug, bar| {
-            let (model, bar_size) = (DeviceModel::IvshmemPlain, 16 << 20);
-            PciDevice { name, model, bar_size, hotplug, bar, drive: None }
+            let bar = Some(BarMemory { fd: bar, size: 16 << 20 });
+            PciDevice { name, model: DeviceModel::IvshmemPlain, hotplug, bar, drive: None }
         };
         let disk = PciDevice {
             model: DeviceModel::Nvme,
-            bar_size: 1 << 20,
+            bar: Some(BarMemory { fd: 20, size: 1 << 20 }),
             drive: Some(21),
             ..device("disk", false, 20)
         };
+        let igb = PciDevice { model: DeviceModel::Igb, bar: None, ..device("lan", false, 0) };
         let machine = HostMachine {
             cpu: "neoverse-v1,pauth-impdef=on",
             gic: Gic::V3,
@@ -280,7 +286,7 @@ mod tests {
                 initramfs: 15,
                 kernel_arguments: "console=ttyAMA0",
             },
-            devices: &[device("nic", false, 16), device("gpu", true, 17), disk],
+            devices: &[device("nic", false, 16), device("gpu", true, 17), disk, igb],
             plugin: Some(PluginFile { file: Path::new("/store/libs2lab_plugin.so"), trace: 19 }),
         };
         let booted = machine.arguments();

@@ -1,7 +1,7 @@
 //! A QEMU with everything attached to it, stopped before its first instruction.
 
 use super::{
-    argv::{Begin, Channels, HostMachine, PciDevice, PluginFile, RAM_START},
+    argv::{BarMemory, Begin, Channels, HostMachine, PciDevice, PluginFile, RAM_START},
     cpu::CpuError,
     gdb::{Gdb, GdbError},
     look,
@@ -202,6 +202,7 @@ impl<'a> Attachments<'a> {
         inherit: &mut Vec<OwnedFd>,
     ) -> Result<Self, MachineError> {
         let (bars, drives) = (host.devices.iter(), host.devices.iter());
+        let bars = bars.filter_map(|(name, device)| Some((name, device.bar?)));
         let drives = drives.filter_map(|(name, device)| Some((name, device.drive?)));
         Ok(Self {
             qmp: channel(inherit)?,
@@ -211,7 +212,7 @@ impl<'a> Attachments<'a> {
             ssh: pair(inherit)?,
             ram: share(inherit, "ram", host.memory.0)?,
             bars: bars
-                .map(|(name, device)| Ok((name.clone(), share(inherit, name, device.bar.0)?)))
+                .map(|(name, bar)| Ok((name.clone(), share(inherit, name, bar.0)?)))
                 .collect::<Result<_, MachineError>>()?,
             drives: drives
                 .map(|(name, drive)| Ok((name.clone(), share(inherit, name, drive.0)?)))
@@ -223,21 +224,17 @@ impl<'a> Attachments<'a> {
         })
     }
 
-    fn pci<'d>(
-        &self,
-        name: &'d str,
-        device: &scenario::Device,
-        (bar, memory): &Shared<SharedMemory>,
-    ) -> PciDevice<'d> {
+    fn pci<'d>(&self, name: &'d str, device: &scenario::Device) -> PciDevice<'d> {
+        let bar = self.bars.get(name).map(|(fd, memory)| BarMemory { fd: *fd, size: memory.size() });
         let drive = self.drives.get(name).map(|(fd, _)| *fd);
         let scenario::Device { model, hotplug, .. } = *device;
-        PciDevice { name, model, bar_size: memory.size(), hotplug, bar: *bar, drive }
+        PciDevice { name, model, hotplug, bar, drive }
     }
 
     /// Returns QEMU's command line.
     fn arguments(&self, parts: &Parts<'_>, cpu: &str) -> Vec<String> {
-        let devices = parts.host.devices.iter().zip(self.bars.values());
-        let devices: Vec<_> = devices.map(|((name, device), bar)| self.pci(name, device, bar)).collect();
+        let devices = parts.host.devices.iter();
+        let devices: Vec<_> = devices.map(|(name, device)| self.pci(name, device)).collect();
         let Self { qmp, gdb, console, agent, ssh, ram, plugin, .. } = self;
         let plugin = plugin.as_ref().ok();
         HostMachine {

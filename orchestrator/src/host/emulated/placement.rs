@@ -26,8 +26,8 @@ pub struct Placement<'a> {
 }
 
 impl Placement<'_> {
-    /// The memory BARs of a device that is bound.
-    pub async fn bars(&mut self, device: &str) -> Result<Vec<Bar>, PlacementError> {
+    /// The memory BARs of a device that is bound. `chosen`: the scenario means one of them by the device's name.
+    pub async fn bars(&mut self, device: &str, chosen: bool) -> Result<Vec<Bar>, PlacementError> {
         let id = device_id(device);
         let buses = self.qmp.execute(qapi::qmp::query_pci {}).await?;
         let on_root = buses.into_iter().flat_map(|bus| bus.devices);
@@ -47,7 +47,9 @@ impl Placement<'_> {
         });
         let bars: Option<Vec<_>> = bars.collect();
         let bars = bars.ok_or_else(|| PlacementError::Impossible(device.into()))?;
-        Bar::chosen(bars.iter().copied()).ok_or_else(|| PlacementError::NoBar(device.into()))?;
-        Ok(bars)
+        match chosen && Bar::chosen(bars.iter().copied()).is_none() {
+            true => Err(PlacementError::NoBar(device.into())),
+            false => Ok(bars),
+        }
     }
 }

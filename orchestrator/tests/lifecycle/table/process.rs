@@ -10,7 +10,7 @@ pub(super) fn preflight() -> Vec<Row> {
         lacking(
             "no-vfio-pci",
             "VFIO_PCI",
-            "SKIP(the kernel lacks CONFIG_VFIO_PCI (the guest is given a PCI device))",
+            "SKIP(the kernel lacks CONFIG_VFIO_PCI (a PCI device is bound to vfio-pci))",
         ),
         lacking(
             "no-initramfs",

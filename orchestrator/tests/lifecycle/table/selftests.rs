@@ -31,6 +31,19 @@ pub(super) fn selftests() -> Vec<Row> {
             Stage::Preflight,
             "have no test `kvm_page_tabel_test`",
         ),
+        Row { verdict: "PASS", ..good("selftest-gets-the-address-of-its-device").with_a_suite() },
+        fault(
+            "device-of-selftests-does-not-bind",
+            request("bind"),
+            refuse(FailureKind::Refused(Facility::VfioPci), "cannot bind"),
+        )
+        .with_a_suite()
+        .stops("FAIL", Stage::Bind, "cannot bind"),
+        good("device-of-selftests-and-a-kernel-without-its-driver").with_a_suite().without("VFIO_PCI").stops(
+            "SKIP(the kernel lacks CONFIG_VFIO_PCI (a PCI device is bound to vfio-pci))",
+            Stage::Preflight,
+            "CONFIG_VFIO_PCI",
+        ),
         good("selftest-that-was-not-built").running_selftests(&["page_fault_test"]).stops(
             "MISS",
             Stage::Steps,

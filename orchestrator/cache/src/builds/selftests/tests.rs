@@ -9,7 +9,7 @@ TEST_GEN_PROGS := $(patsubst %,$(OUTPUT)/%,arm64/page_fault_test kvm_page_table_
 $(shell mkdir -p $(OUTPUT)/arm64)
 $(OUTPUT)/%: %.c
 	@test -d $(abs_objdir)/tools
-	@(cat $< $(lastword $(KHDR_INCLUDES))/api.h; echo $(ARCH) $(LDFLAGS)) > $@
+	@(cat $< $(lastword $(KHDR_INCLUDES))/api.h; echo $(ARCH) $(LDFLAGS) $$CPATH) > $@
 ";
 
 struct Fixture {
@@ -38,11 +38,15 @@ impl Fixture {
     }
 
     fn build(&self, tests: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+        self.build_with(None, tests)
+    }
+
+    fn build_with(&self, libraries: Option<&Libraries>, tests: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
         let (source, out) = (self.source(), self.out());
         let make = Make { what: "k", tools: &self.tools, source: &source, out: &out, progress: &Quiet };
         make.begin()?;
         let tests = tests.iter().map(|name| (*name).to_owned()).collect();
-        let built = Suite { make: &make, folder: "kvm" }.build(&tests)?;
+        let built = Suite { make: &make, folder: "kvm", libraries }.build(&tests)?;
         make.end()?;
         Ok(built)
     }
@@ -61,6 +65,15 @@ fn the_tree_says_which_tests_there_are_and_those_asked_for_are_built() {
     let source = at.source().join(SUITES).join("kvm");
     assert_eq!(fs::read_dir(source).unwrap().count(), 3, "nothing is written into the tree");
     assert!(at.build(&[]).is_ok_and(|known| known.len() == 3));
+}
+
+#[test]
+fn a_suite_finds_the_headers_and_files_of_its_libraries() {
+    let at = Fixture::new();
+    at.build_with(Some(&Libraries::at(Path::new("/libraries"))), &["page_fault_test"]).unwrap();
+    let built = fs::read_to_string(at.out().join("kvm/arm64/page_fault_test")).unwrap();
+    let due = "faults\napi\narm64 -static -s -L/libraries/usr/lib/aarch64-linux-gnu /libraries/usr/include\n";
+    assert_eq!(built, due);
 }
 
 #[test]
