@@ -139,6 +139,7 @@ fn requests(nonce: u64) -> Value {
         ram_vma: None,
         upper_read_only: false,
         mte: false,
+        hypervisor: None,
         devices: vec![AssignedDevice {
             device: NIC.into(),
             kind: AssignKind::VfioPci,

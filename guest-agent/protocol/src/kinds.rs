@@ -156,6 +156,37 @@ impl fmt::Display for RamKind {
     }
 }
 
+/// The type that the stage 2 of a guest hypervisor gives the BARs of its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HypervisorType {
+    #[serde(rename = "Device-nGnRE")]
+    DeviceNGnRE,
+    #[serde(rename = "Normal-NC")]
+    NormalNC,
+    #[serde(rename = "Normal-WB")]
+    NormalWB,
+}
+
+impl HypervisorType {
+    pub const ALL: [HypervisorType; 3] =
+        [HypervisorType::DeviceNGnRE, HypervisorType::NormalNC, HypervisorType::NormalWB];
+
+    /// The word in scenarios and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            HypervisorType::DeviceNGnRE => "Device-nGnRE",
+            HypervisorType::NormalNC => "Normal-NC",
+            HypervisorType::NormalWB => "Normal-WB",
+        }
+    }
+}
+
+impl fmt::Display for HypervisorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The size of a page of [`RamKind::Hugetlb`] in bytes. arm64 has it with pages of 4 KiB and of 64 KiB
 /// (Linux 6.1 to 7.2 arch/arm64/mm/hugetlbpage.c).
 pub const HUGE_PAGE: u64 = 2 << 20;
@@ -363,6 +394,9 @@ mod tests {
     fn a_kind_has_one_spelling() {
         for kind in RamKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+        for of in HypervisorType::ALL {
+            assert_eq!(serde_json::to_value(of).unwrap(), of.to_string());
         }
         for kind in MapKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());

@@ -120,6 +120,8 @@ pub enum Facility {
     HugePages,
     /// KVM's guests with memory tagging.
     Mte,
+    /// KVM's guests with EL2. No option of a configuration decides about it.
+    NestedVirtualization,
     /// The advice of madvise(2) about transparent huge pages.
     TransparentHugePages,
 }

@@ -131,6 +131,7 @@ mod tests {
             ram: vec![RamKind::Anonymous],
             ram_vma: None,
             mte: false,
+            hypervisor: None,
             upper_read_only: false,
             devices: slots.into_iter().map(device).collect(),
             joined: None,

@@ -75,7 +75,8 @@ impl Mapped {
 
     /// Returns the facts that a look needs to walk stage 1.
     pub(crate) fn mapping(&self) -> Mapping {
-        Mapping { device: self.device.clone(), map: self.map(), va: self.base.as_ptr() as u64, bar: self.bar }
+        let (device, va) = (self.device.clone(), self.base.as_ptr() as u64);
+        Mapping { device, map: self.map(), va, bar: self.bar, hypervisor: None }
     }
 
     /// Returns the mapping as it is accessed. Its addresses are valid as long as `self`.

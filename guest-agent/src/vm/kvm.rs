@@ -1,5 +1,6 @@
 //! The VM and its vCPUs in KVM.
 
+mod gic;
 mod registers;
 mod vcpu;
 
@@ -8,8 +9,9 @@ use super::control::Control;
 use super::layout;
 use super::machine::{Calls, Plan, Returned};
 use super::memslot::{Flags, Slot};
-use super::payload::{self, EXCEPTION, Function, Mailbox, RETURNED};
+use super::payload::{self, EXCEPTION, Entry, Function, HYPERVISOR, Mailbox, RETURNED};
 use super::ram::{CpuParts, Ram};
+use super::stage2::Stage2;
 use crate::fault;
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_enable_cap, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -24,6 +26,8 @@ use std::time::{Duration, Instant};
 const CALL: Duration = Duration::from_secs(30);
 /// The bindings have it for arm64 alone (include/uapi/linux/kvm.h).
 const KVM_CAP_ARM_MTE: u32 = 205;
+/// Likewise.
+const KVM_CAP_ARM_EL2: u32 = 240;
 const EFAULT: i32 = rustix::io::Errno::FAULT.raw_os_error();
 /// The time before a vCPU is run again whose KVM_RUN has failed with EFAULT.
 const AGAIN: Duration = Duration::from_millis(1);
@@ -59,6 +63,10 @@ impl Vcpus {
                 fault::missing(Facility::Mte, format_args!("KVM has no guests with memory tagging: {why}"))
             })?;
         }
+        if plan.hypervisor.is_some() && vm.check_extension_raw(KVM_CAP_ARM_EL2.into()) <= 0 {
+            let why = "KVM has no guests with EL2 (KVM_CAP_ARM_EL2)";
+            return Err(fault::missing(Facility::NestedVirtualization, why));
+        }
         for (number, slot) in plan.slots(ram) {
             set_slot(&vm, number, slot).map_err(failed("add a memslot"))?;
         }
@@ -68,9 +76,15 @@ impl Vcpus {
         let mut vcpus = vec![];
         for (id, parts) in (0..).zip(&plan.parts.cpus) {
             let mailbox = ram.at(parts.mailbox).addr().get() as u64;
-            let registers = registers::first(entry, plan.stage1.root(), mailbox);
-            let vcpu = vcpu::make(&vm, id, &registers).map_err(failed("make a vCPU"))?;
-            vcpus.push(Mutex::new(vcpu));
+            let mut registers = registers::first(entry, plan.stage1.root(), mailbox).to_vec();
+            if let Some(stage2) = &plan.hypervisor {
+                registers.extend(at_el2(plan, ram, entry, stage2, parts)?);
+            }
+            let vcpu = vcpu::make(&vm, id, plan.hypervisor.is_some(), &registers);
+            vcpus.push(Mutex::new(vcpu.map_err(failed("make a vCPU"))?));
+        }
+        if plan.hypervisor.is_some() {
+            gic::make(&vm).map_err(failed("make a GICv3"))?;
         }
         let deadlines = Arc::new(Mutex::new(vec![None; vcpus.len()]));
         watch(Arc::clone(&deadlines), Arc::clone(control))?;
@@ -126,11 +140,12 @@ impl Vcpus {
                     let word = data.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
                     match word {
                         Some(RETURNED) => return Ok(Returned::Done),
-                        // SAFETY: as above.
-                        Some(EXCEPTION) => {
-                            let exception =
-                                unsafe { (&raw const (*mailbox.as_ptr()).exception).read_volatile() };
-                            return Ok(Returned::Exception(exception));
+                        Some(EXCEPTION) => return Ok(Returned::Exception(exception(mailbox))),
+                        Some(HYPERVISOR) => {
+                            let [esr, elr, far] = exception(mailbox);
+                            let registers = format!("ESR_EL2 {esr:#x}, ELR_EL2 {elr:#x}, FAR_EL2 {far:#x}");
+                            let detail = format!("the guest hypervisor took an exception, {registers}");
+                            self.control.stopped("exception", detail)
                         }
                         _ => self.control.stopped(UNEXPECTED_EXIT, format!("the doorbell has {data:x?}")),
                     }
@@ -189,6 +204,32 @@ impl Calls for Vcpus {
         // SAFETY: the mailboxes stay mapped.
         self.parts.iter().map(|parts| unsafe { &(*self.mailbox(*parts).as_ptr()).word }).collect()
     }
+}
+
+/// Returns the registers of the last exception of a vCPU that has stopped.
+fn exception(mailbox: NonNull<Mailbox>) -> [u64; 3] {
+    // SAFETY: the mailbox stays mapped, and the vCPU has left KVM_RUN.
+    unsafe { (&raw const (*mailbox.as_ptr()).exception).read_volatile() }
+}
+
+/// Returns the registers of a vCPU that begins at EL2, beside those of its guest.
+fn at_el2(
+    plan: &Plan,
+    ram: &Ram,
+    entry: Entry,
+    stage2: &Stage2,
+    parts: &CpuParts,
+) -> Result<[(u64, u64); 10], Failure> {
+    let ipa = |of: u64| {
+        plan.ipa(ram, of).ok_or_else(|| fault::invalid(format_args!("the VM has no copy of {of:#x}")))
+    };
+    let hypervisor = registers::Hypervisor {
+        start: ipa(entry.hypervisor)?,
+        vectors: ipa(entry.hypervisor_vectors)?,
+        mailbox: ram.ipa(parts.mailbox),
+        vttbr: stage2.vttbr(),
+    };
+    Ok(registers::at_el2(hypervisor, entry))
 }
 
 fn set_slot(vm: &VmFd, number: u32, slot: Slot) -> Result<(), kvm_ioctls::Error> {

@@ -10,6 +10,7 @@ use super::payload::{self, Function, Mailbox};
 use super::plug;
 use super::ram::{Part, Parts, Ram};
 use super::stage1::{Attribute, Rights, Stage1};
+use super::stage2::Stage2;
 use crate::fault;
 use crate::guest::hold::Spinners;
 use crate::guest::machine::{Loads, Machine, Storer, Stores, Target};
@@ -104,6 +105,8 @@ pub(super) struct Plan {
     pub(super) parts: Parts,
     pub(super) devices: Vec<Device>,
     pub(super) stage1: Stage1,
+    /// The guest is a hypervisor, with this stage 2.
+    pub(super) hypervisor: Option<Stage2>,
     joined: Option<Pair>,
     /// The guest has memory tagging, and begins without the memslots of its devices.
     pub(super) mte: bool,
@@ -147,8 +150,18 @@ impl Plan {
         if let Some(joined) = joined {
             joined.join(&ram, &mut devices)?;
         }
-        let stage1 = Stage1::new(ram, parts.tables)?;
-        let mut plan = Plan { root: root.clone(), image, parts, devices, stage1, joined, mte: guest.mte };
+        let (of_stage1, hypervisor) = match guest.hypervisor {
+            None => (parts.tables, None),
+            Some(of) => {
+                let [of_stage1, of_stage2] = parts.tables.halves();
+                let mut stage2 = Stage2::new(ram, of_stage2)?;
+                devices.iter().try_for_each(|device| stage2.map(device.bar.start, device.bar.size, of))?;
+                (of_stage1, Some(stage2))
+            }
+        };
+        let stage1 = Stage1::new(ram, of_stage1)?;
+        let (root, mte) = (root.clone(), guest.mte);
+        let mut plan = Plan { root, image, parts, devices, stage1, hypervisor, joined, mte };
         plan.map_own(&ram)?;
         Ok((plan, ram))
     }
@@ -161,6 +174,13 @@ impl Plan {
             Some(joined) => joined.slots(own),
             None => own,
         }
+    }
+
+    /// Returns the IPA of the copy of a place in this program.
+    pub(super) fn ipa(&self, ram: &Ram, place: u64) -> Option<u64> {
+        let mut copies = self.image.iter().zip(&self.parts.image);
+        let (segment, part) = copies.find(|(segment, _)| (segment.start..segment.end).contains(&place))?;
+        Some(ram.ipa(*part) + (place - segment.start))
     }
 
     /// Maps the program, the areas of the vCPUs and the doorbell in stage 1.
@@ -225,6 +245,7 @@ pub(super) struct Vm<C> {
     edges: Vec<Part>,
     pub(super) marks: Marks,
     stage1: Stage1,
+    hypervisor: Option<Stage2>,
     calls: Arc<C>,
     mapped: Vec<Window>,
     /// Spin while the VM is held.
@@ -241,10 +262,14 @@ struct Window {
 impl<C: Calls> Vm<C> {
     /// The parts of the plan, and the vCPUs that were made by it.
     pub(super) fn new(plan: Plan, ram: Ram, calls: C) -> Vm<C> {
-        let Plan { root, devices, stage1, joined, parts, .. } = plan;
-        let (edges, marks) = (parts.edges, Marks::new(parts.marks, parts.ends_anonymous));
+        let Plan { root, devices, stage1, hypervisor, joined, parts, .. } = plan;
+        // KVM drops the whole shadow of a guest hypervisor's stage 2 when the host takes any page (Linux 7.3
+        // arch/arm64/kvm/mmu.c, kvm_unmap_gfn_range), and a look would see no BAR.
+        let may_discard = parts.ends_anonymous && hypervisor.is_none();
+        let (edges, marks) = (parts.edges, Marks::new(parts.marks, may_discard));
         let (calls, mapped, spinners) = (Arc::new(calls), vec![], Spinners::none());
-        Vm { root, ram, devices, joined, divided: vec![], edges, marks, stage1, calls, mapped, spinners }
+        let divided = vec![];
+        Vm { root, ram, devices, joined, divided, edges, marks, stage1, hypervisor, calls, mapped, spinners }
     }
 
     /// Loads a word of each table that was made since. The VMM has written them, and stage 2 has
@@ -321,6 +346,7 @@ impl<C: Calls> Machine for Vm<C> {
             map: target.map,
             va: target.base.addr().get() as u64,
             bar: target.bar,
+            hypervisor: self.hypervisor.as_ref().and_then(|stage2| stage2.type_of(target.bar.start)),
         };
         self.mapped.iter().map(mapping).collect()
     }

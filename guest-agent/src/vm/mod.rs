@@ -5,6 +5,9 @@
 //! stage 1 maps them, its stacks and its buffers at the addresses that they have in this process
 //! ([`stage1`]). So a request is carried out by the same code as in a guest with a Linux of its own,
 //! and a pointer means the same on both sides.
+//!
+//! A guest hypervisor begins at EL2 instead. It switches on a stage 2 of its own ([`stage2`]) and enters
+//! its guest, which does all the rest at EL1.
 
 mod backing;
 mod buffer;
@@ -20,6 +23,8 @@ mod payload;
 mod plug;
 mod ram;
 mod stage1;
+mod stage2;
+mod tables;
 
 pub(crate) use control::{Reader, Report, VERSION};
 

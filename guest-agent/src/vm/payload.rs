@@ -37,6 +37,8 @@ pub(super) struct Mailbox {
 /// The words that a vCPU stores to the doorbell.
 pub(super) const RETURNED: u32 = 1;
 pub(super) const EXCEPTION: u32 = 2;
+/// An exception was taken at EL2: its registers are in the mailbox.
+pub(super) const HYPERVISOR: u32 = 3;
 
 // The vectors stand at a multiple of 2 KiB, 128 bytes each (DDI 0487, D1.3.1). All of them are the
 // same: interrupts are masked, so only synchronous exceptions come. The stack of what was
@@ -79,12 +81,55 @@ std::arch::global_asm!(
     ".popsection",
 );
 
+// A guest hypervisor, at EL2 with its MMU off: addresses are IPAs. The VMM gives it the values of its registers (`kvm::registers`). It
+// enters its guest once, and comes back by an exception that ends the VM alone. ESR_EL2, ELR_EL2 and FAR_EL2 then come
+// into the mailbox, whose IPA is in TPIDR_EL2.
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    ".pushsection .text.s2lab_vm, \"ax\", @progbits",
+    ".balign 2048",
+    "s2lab_vm_hypervisor_vectors:",
+    ".rept 16",
+    ".balign 128",
+    "mrs x0, tpidr_el2",
+    "mrs x1, esr_el2",
+    "mrs x2, elr_el2",
+    "mrs x3, far_el2",
+    "stp x1, x2, [x0, #32]",
+    "str x3, [x0, #48]",
+    "mov w2, #3",
+    "mov x1, #{doorbell}",
+    "dsb sy",
+    "str w2, [x1]",
+    "b .",
+    ".endr",
+    ".balign 128",
+    ".type s2lab_vm_hypervisor, %function",
+    "s2lab_vm_hypervisor:",
+    "msr vttbr_el2, x0",
+    "msr vtcr_el2, x1",
+    "msr hcr_el2, x2",
+    "msr cptr_el2, x3",
+    "msr vbar_el2, x4",
+    "msr tpidr_el2, x5",
+    "msr elr_el2, x6",
+    "msr spsr_el2, x7",
+    "isb",
+    "eret",
+    ".size s2lab_vm_hypervisor, . - s2lab_vm_hypervisor",
+    ".popsection",
+    doorbell = const super::layout::DOORBELL,
+);
+
 /// Addresses of the payload in the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     /// The first instruction.
     pub(super) start: u64,
     pub(super) vectors: u64,
+    /// The first instruction of a guest hypervisor.
+    pub(super) hypervisor: u64,
+    pub(super) hypervisor_vectors: u64,
 }
 
 /// Returns None on another architecture, for which there is no payload.
@@ -93,8 +138,15 @@ pub(super) fn entry() -> Option<Entry> {
     unsafe extern "C" {
         fn s2lab_vm_start();
         static s2lab_vm_vectors: u8;
+        fn s2lab_vm_hypervisor();
+        static s2lab_vm_hypervisor_vectors: u8;
     }
-    Some(Entry { start: s2lab_vm_start as *const () as u64, vectors: (&raw const s2lab_vm_vectors) as u64 })
+    Some(Entry {
+        start: s2lab_vm_start as *const () as u64,
+        vectors: (&raw const s2lab_vm_vectors) as u64,
+        hypervisor: s2lab_vm_hypervisor as *const () as u64,
+        hypervisor_vectors: (&raw const s2lab_vm_hypervisor_vectors) as u64,
+    })
 }
 
 #[cfg(not(target_arch = "aarch64"))]

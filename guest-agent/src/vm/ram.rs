@@ -66,6 +66,12 @@ pub(super) struct CpuParts {
 }
 
 impl Part {
+    /// Returns its two halves.
+    pub(super) fn halves(self) -> [Part; 2] {
+        let size = (self.size / 2).next_multiple_of(layout::AREA);
+        [Part { size, ..self }, Part { offset: self.offset + size, size: self.size - size }]
+    }
+
     /// Returns its last word.
     pub(super) fn last_word(self) -> Part {
         Part { offset: self.offset + self.size - WORD, size: WORD }
@@ -135,6 +141,11 @@ impl Ram {
             backing::ram(root, (*kind, vma), at.cast(), part as usize)?;
         }
         Ok(ram)
+    }
+
+    /// Returns its bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Returns the first address behind it.

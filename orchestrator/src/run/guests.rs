@@ -50,6 +50,7 @@ pub fn request<E: From<GuestError>>(
         ram: guest.ram_kinds(),
         ram_vma: guest.vma(RAM),
         mte: guest.mte,
+        hypervisor: guest.hypervisor,
         upper_read_only: guest.is_read_only(RAM),
         devices,
         joined: guest.joined(),

@@ -492,7 +492,7 @@ impl Teller<'_> {
                 tables.map(BAR_VA + offset, BAR_IPA + offset, INDEX_NC);
             }
             let map = s2lab_protocol::MapKind::Wc;
-            mappings.push(Mapping { device: assigned.clone(), map, va: BAR_VA, bar });
+            mappings.push(Mapping { device: assigned.clone(), map, va: BAR_VA, bar, hypervisor: None });
             vmas.push(self.vma(step, guest, assigned, bar.size));
         }
         let pages = tables.pages();

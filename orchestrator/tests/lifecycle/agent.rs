@@ -274,6 +274,7 @@ impl Alone {
             ram_vma: None,
             upper_read_only: false,
             mte: false,
+            hypervisor: None,
             devices: vec![device],
             joined: None,
         };
@@ -500,7 +501,7 @@ async fn builtin(
         .map_err(|e| e.to_string())?;
     let (name, vmm) = ("g0".to_owned(), VmmKind::Builtin);
     let (ram, upper_read_only, mte) = (vec![RamKind::Anonymous], false, false);
-    let (devices, joined) = (vec![], None);
+    let (hypervisor, devices, joined) = (None, vec![], None);
     let spec = StartGuest {
         name,
         vmm,
@@ -511,6 +512,7 @@ async fn builtin(
         ram_vma: None,
         upper_read_only,
         mte,
+        hypervisor,
         devices,
         joined,
     };

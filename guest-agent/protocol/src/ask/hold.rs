@@ -1,7 +1,7 @@
 //! Holding a guest for a look.
 
 use super::{Ask, GuestRequest};
-use crate::{Bar, MapKind};
+use crate::{Bar, HypervisorType, MapKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -56,6 +56,9 @@ pub struct Mapping {
     /// The guest virtual address of the BAR's first byte.
     pub va: u64,
     pub bar: Bar,
+    /// The type that the stage 2 of a guest hypervisor gives the BAR, read in its tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<HypervisorType>,
 }
 
 /// Stops the spinning.

@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_is_held_has_each_mapping_once() {
-        let mapping = |map| Mapping { device: "nic".into(), map, va: 0x1000, bar: BAR };
+        let mapping = |map| Mapping { device: "nic".into(), map, va: 0x1000, bar: BAR, hypervisor: None };
         let held = |maps: &[MapKind]| {
             let mappings = maps.iter().copied().map(mapping).collect();
             Held { pid: 1, mappings, vcpus: 1 }

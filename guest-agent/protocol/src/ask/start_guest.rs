@@ -1,7 +1,7 @@
 //! Starting a guest.
 
 use super::{Ask, HostRequest};
-use crate::{AssignKind, ModuleVma, RamKind, VmmKind};
+use crate::{AssignKind, HypervisorType, ModuleVma, RamKind, VmmKind};
 use serde::{Deserialize, Serialize};
 
 /// Starts a guest. The answer comes when its VMM runs, the guest's own [`crate::Notice::Hello`]
@@ -27,6 +27,10 @@ pub struct StartGuest {
     /// The guest has memory tagging (KVM_CAP_ARM_MTE). The memslots of its devices are not added then: KVM
     /// refuses them. Only for the built-in VMM.
     pub mte: bool,
+    /// The guest is a hypervisor (KVM_ARM_VCPU_HAS_EL2): its vCPUs begin at EL2, with a stage 2 of its own that maps
+    /// each IPA to itself and gives the BARs this type, and the requests are carried out by its guest at EL1. Only for
+    /// the built-in VMM.
+    pub hypervisor: Option<HypervisorType>,
     pub devices: Vec<AssignedDevice>,
     /// Two regions with one memslot. Only for the built-in VMM.
     pub joined: Option<Joined>,

@@ -40,10 +40,10 @@ fn arguments(spec: &StartGuest, [link, qmp]: [RawFd; 2]) -> Result<Vec<String>, 
 
 /// Checks that QEMU can run the guest, and that nothing in the request adds options.
 fn check(
-    StartGuest { name, ram, upper_read_only, mte, devices, joined, .. }: &StartGuest,
+    StartGuest { name, ram, upper_read_only, mte, hypervisor, devices, joined, .. }: &StartGuest,
 ) -> Result<(), Failure> {
     let read_only = *upper_read_only || devices.iter().any(|device| device.read_only);
-    if *ram != [RamKind::Anonymous] || joined.is_some() || read_only || *mte {
+    if *ram != [RamKind::Anonymous] || joined.is_some() || read_only || *mte || hypervisor.is_some() {
         return Err(fault::invalid(format_args!("QEMU decides about the memory of guest {name}")));
     }
     if !is_name(name) {
@@ -72,7 +72,7 @@ fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::{FailureKind, VmmKind};
+    use s2lab_protocol::{FailureKind, HypervisorType, VmmKind};
 
     fn spec(slots: &[u8]) -> StartGuest {
         let device = |slot: &u8| AssignedDevice {
@@ -94,6 +94,7 @@ mod tests {
             ram_vma: None,
             upper_read_only: false,
             mte: false,
+            hypervisor: None,
             devices: slots.iter().map(device).collect(),
             joined: None,
         }
@@ -132,6 +133,8 @@ mod tests {
     fn nothing_smuggles_options_into_the_command_line() {
         let kind = |spec: StartGuest| arguments(&spec, [3, 4]).unwrap_err().kind;
         assert_eq!(kind(StartGuest { ram: vec![RamKind::Hugetlb], ..spec(&[]) }), FailureKind::Invalid);
+        let hypervisor = Some(HypervisorType::NormalNC);
+        assert_eq!(kind(StartGuest { hypervisor, ..spec(&[]) }), FailureKind::Invalid);
         assert_eq!(kind(StartGuest { name: "g0 -monitor".into(), ..spec(&[]) }), FailureKind::Invalid);
         assert_eq!(kind(spec(&[0])), FailureKind::Invalid);
         assert_eq!(kind(spec(&[32])), FailureKind::Invalid);

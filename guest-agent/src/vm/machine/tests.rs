@@ -8,8 +8,8 @@ use s2lab_protocol::ask::{
     Store, Stored, pattern,
 };
 use s2lab_protocol::{
-    AssignKind, Body, By, DeviceOperation, Frame, Manner, MemslotOperation, Peer, ProbeKind, RamKind,
-    VERSION, VmmKind, encode,
+    AssignKind, Body, By, DeviceOperation, Frame, HypervisorType, Manner, MemslotOperation, Peer, ProbeKind,
+    RamKind, VERSION, VmmKind, encode,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -109,6 +109,7 @@ fn spec() -> StartGuest {
         ram_vma: None,
         upper_read_only: false,
         mte: false,
+        hypervisor: None,
         devices: vec![device],
         joined: None,
     }
@@ -449,4 +450,33 @@ fn a_guest_with_tags_begins_without_the_memslots_of_its_devices() {
     vm.memslot(&ask).unwrap();
     let slots = std::mem::take(&mut *vm.calls.slots.lock().unwrap());
     assert_eq!((slots[0].0, slots[0].1.ipa, slots[0].1.size), (1, layout::BARS, BAR_SIZE));
+}
+
+#[test]
+fn a_hypervisor_has_a_stage_2_beside_the_stage_1_of_its_guest() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = fixture(folder.path());
+    std::os::unix::fs::symlink("/proc", folder.path().join("proc")).unwrap();
+    let guest = StartGuest { hypervisor: Some(HypervisorType::NormalNC), ..spec() };
+    let (plan, ram) = Plan::of(&root, &guest).unwrap();
+    let stage2 = plan.hypervisor.as_ref().unwrap();
+    let places = [layout::BARS, layout::BARS + BAR_SIZE, layout::RAM, layout::DOORBELL];
+    let (nc, wb, device) = (HypervisorType::NormalNC, HypervisorType::NormalWB, HypervisorType::DeviceNGnRE);
+    assert_eq!(places.map(|ipa| stage2.type_of(ipa)), [Some(nc), None, Some(wb), Some(device)]);
+    let halves = plan.parts.tables.halves();
+    assert_eq!(stage2.vttbr() & 0xffff_ffff_ffff, ram.ipa(halves[1]));
+    assert_eq!(plan.stage1.root(), ram.ipa(halves[0]));
+    // The copy of this test, which is code of the program.
+    let place = a_hypervisor_has_a_stage_2_beside_the_stage_1_of_its_guest as *const () as u64;
+    let ipa = plan.ipa(&ram, place).unwrap();
+    let offset = ipa - layout::RAM;
+    assert!(plan.parts.image.iter().any(|part| (part.offset..part.offset + part.size).contains(&offset)));
+    assert_eq!((ipa % layout::PAGE, plan.ipa(&ram, 0)), (place % layout::PAGE, None));
+    let types = |plan, ram| {
+        let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
+        vm.map("nic", GUEST_ADDRESS, MapKind::Wc).unwrap();
+        vm.mappings().into_iter().map(|mapping| mapping.hypervisor).collect::<Vec<_>>()
+    };
+    let (plain, ram_of_plain) = Plan::of(&root, &spec()).unwrap();
+    assert_eq!((types(plan, ram), types(plain, ram_of_plain)), (vec![Some(nc)], vec![None]));
 }

@@ -247,7 +247,13 @@ impl Guest {
         self.held = true;
         let mapping = |(n, (device, map)): (u64, &(String, MapKind))| {
             let bar = self.bar(machine, device, machine.bars.get(device)?);
-            Some(Mapping { device: device.clone(), map: *map, va: tables::mapping_va(n), bar })
+            Some(Mapping {
+                device: device.clone(),
+                map: *map,
+                va: tables::mapping_va(n),
+                bar,
+                hypervisor: None,
+            })
         };
         let mappings = (0..).zip(&self.mapped).filter_map(mapping).collect();
         self.write_tables(machine)?;

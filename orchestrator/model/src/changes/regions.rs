@@ -2,7 +2,7 @@
 
 use super::statements::{Place, Statements};
 use super::words::{became, joined};
-use crate::lines::{Isolation, Mapping, Promised, effective_name};
+use crate::lines::{Isolation, Mapping, Promised, Question, effective_name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The subject of lines of a look. Their order is that of the sentences.
@@ -11,6 +11,8 @@ enum Subject {
     Region(String),
     /// Of a mapping.
     Mapping(String),
+    /// Of a guest hypervisor.
+    Question(String),
     Isolation,
     /// Of a look whose tables were not readable.
     Tables,
@@ -23,6 +25,9 @@ impl Subject {
             Promised::Mapping(Mapping { device, map, .. }) => {
                 Subject::Mapping(format!("{device} mapped {map}"))
             }
+            Promised::Question(Question { device, .. }) => {
+                Subject::Question(format!("hypervisor of {device}"))
+            }
             Promised::Isolation(_) => Subject::Isolation,
             Promised::Unreadable => Subject::Tables,
             Promised::Step(_) => return None,
@@ -31,7 +36,7 @@ impl Subject {
 
     fn words(&self) -> &str {
         match self {
-            Subject::Region(words) | Subject::Mapping(words) => words,
+            Subject::Region(words) | Subject::Mapping(words) | Subject::Question(words) => words,
             Subject::Isolation => "isolation",
             Subject::Tables => "tables",
         }
@@ -131,6 +136,7 @@ fn value(line: &Promised) -> String {
                 format!("effective {}", names.join(" and "))
             }
         }
+        Promised::Question(Question { hypervisor, .. }) => hypervisor.to_string(),
         line => line.to_string().trim_start().to_owned(),
     }
 }

@@ -40,6 +40,17 @@ const RANGE: &str = "    nic +0x0..0x200000  1 x 2M level 2  at IPA 0x8000000000
 const IMAGE: (&str, &str) = ("variable kernel image = ", "variable kernel image = 00");
 
 #[test]
+fn the_type_in_the_tables_of_a_hypervisor_is_a_subject_of_its_own() {
+    let question = |of: &str| {
+        let lines = format!("{NIC}    nic  hypervisor {of}  stage2 is a question, not judged\n");
+        with(&[(NIC, &lines)])
+    };
+    let told = said(&question("Device-nGnRE"), &question("Normal-NC"));
+    assert_eq!(told, ["Promised hypervisor of nic: Device-nGnRE became Normal-NC"]);
+    assert_eq!(said(&parse(REPORT), &question("Normal-WB")), ["Promised hypervisor of nic: new, Normal-WB"]);
+}
+
+#[test]
 fn a_type_is_named_once_for_all_looks() {
     assert_eq!(sentences(&[]), Vec::<String>::new());
     let device = NIC.replace("Normal-NC", "Device-nGnRE");

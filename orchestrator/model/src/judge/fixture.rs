@@ -111,7 +111,7 @@ impl Machine {
         registers.extend([("SCTLR_EL1", 5), ("VTTBR_EL2", stage2_root(self.guest) | (3 + self.guest) << 48)]);
         registers.extend(self.registers.iter().copied());
         let bar = Bar { index: 2, start: BAR_IPA, size: BAR_SIZE, prefetchable: true };
-        let mapping = Mapping { device: "nic".into(), map: MapKind::Wc, va: BAR_VA, bar };
+        let mapping = Mapping { device: "nic".into(), map: MapKind::Wc, va: BAR_VA, bar, hypervisor: None };
         let look = Look {
             name: name.into(),
             guest: format!("g{}", self.guest),

@@ -3,7 +3,7 @@
 
 use super::{Config, NEEDS, Need, Setting};
 use crate::event::StopCause;
-use s2lab_protocol::{Failure, FailureKind};
+use s2lab_protocol::{Facility, Failure, FailureKind};
 use std::collections::BTreeSet;
 
 /// The known options of a kernel before it boots.
@@ -38,6 +38,8 @@ const KERNEL: &str = "the kernel does not bring up what its configuration has: c
 /// The hint if two causes are possible.
 const UNKNOWN: &str =
     "name the kernel's configuration with --config FILE: then it is known whether this is a failure";
+/// The hint for a kernel that has no EL2 for guests.
+const NESTED: &str = "Linux has it from 6.16 on, by KVM_CAP_ARM_EL2, with the argument `kvm-arm.mode=nested`";
 /// The hint for a kernel without the option.
 const ABSENT: &str = "build the kernel with this option";
 
@@ -69,6 +71,9 @@ impl Options {
             FailureKind::Refused(facility) => (facility, true),
             FailureKind::Unsupported | FailureKind::Invalid | FailureKind::System => return None,
         };
+        if failure.kind == FailureKind::Missing(Facility::NestedVirtualization) {
+            return Some(Shortfall { cause: StopCause::Lacking, what: shown.clone(), hint: NESTED });
+        }
         let need = NEEDS.iter().find(|need| need.shows == Some(facility))?;
         let option = need.option;
         Some(match self.state(need) {
@@ -97,7 +102,6 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s2lab_protocol::Facility;
 
     const FACILITIES: [Facility; 9] = [
         Facility::Kvm,
@@ -137,6 +141,14 @@ mod tests {
         let (cause, what) = said(None, &[], kvm);
         assert_eq!(cause, Lacking);
         assert!(what.contains("lacks CONFIG_KVM, or has it and does not bring it up"), "{what}");
+    }
+
+    #[test]
+    fn no_option_decides_about_el2_of_guests() {
+        for config in [None, Some("CONFIG_KVM=y\n")] {
+            let found = said(config, &[], FailureKind::Missing(Facility::NestedVirtualization));
+            assert_eq!(found, (StopCause::Lacking, "it is not there".into()));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The lines of `[promised]`: step by step what was seen, as far as it must not vary.
 
-use super::{COLUMN, Isolation, LineError, Mapping, Region};
+use super::{COLUMN, Isolation, LineError, Mapping, Question, Region};
 use crate::steps::StepLine;
 use std::{fmt, str::FromStr};
 
@@ -11,6 +11,7 @@ pub enum Promised {
     Unreadable,
     Region(Region),
     Mapping(Mapping),
+    Question(Question),
     Isolation(Isolation),
 }
 
@@ -23,6 +24,7 @@ impl fmt::Display for Promised {
             Promised::Unreadable => write!(f, "{COLUMN}{UNREADABLE}"),
             Promised::Region(line) => write!(f, "{COLUMN}{line}"),
             Promised::Mapping(line) => write!(f, "{COLUMN}{line}"),
+            Promised::Question(line) => write!(f, "{COLUMN}{line}"),
             Promised::Isolation(line) => write!(f, "{COLUMN}{line}"),
         }
     }
@@ -33,11 +35,12 @@ impl FromStr for Promised {
 
     fn from_str(text: &str) -> Result<Self, LineError> {
         let Some(of_look) = text.strip_prefix(COLUMN) else { return text.parse().map(Promised::Step) };
-        let is_mapping = of_look.split(COLUMN).nth(1).is_some_and(|word| word.starts_with("mapped "));
+        let second = of_look.split(COLUMN).nth(1).unwrap_or_default();
         Ok(match of_look {
             UNREADABLE => Promised::Unreadable,
             _ if Isolation::begins(of_look) => Promised::Isolation(of_look.parse()?),
-            _ if is_mapping => Promised::Mapping(of_look.parse()?),
+            _ if Question::begins(second) => Promised::Question(of_look.parse()?),
+            _ if second.starts_with("mapped ") => Promised::Mapping(of_look.parse()?),
             _ => Promised::Region(of_look.parse()?),
         })
     }

@@ -14,7 +14,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use s2lab_mmu::{Exec, MemoryType, Shareability};
-use s2lab_protocol::{Barrier, By, DeviceOperation, Manner, MapKind, MemslotOperation, Order, ProbeKind};
+use s2lab_protocol::{
+    Barrier, By, DeviceOperation, HypervisorType, Manner, MapKind, MemslotOperation, Order, ProbeKind,
+};
 use std::fmt::Debug;
 use std::str::FromStr;
 
@@ -161,6 +163,11 @@ prop_compose! {
     }
 }
 
+fn question() -> impl Strategy<Value = Question> {
+    let hypervisor = select(HypervisorType::ALL.to_vec());
+    (device(), hypervisor).prop_map(|(device, hypervisor)| Question { device, hypervisor })
+}
+
 fn isolation() -> impl Strategy<Value = Isolation> {
     prop_oneof![
         Just(Isolation::Foreign),
@@ -188,6 +195,7 @@ pub(crate) fn promised() -> impl Strategy<Value = Promised> {
         Just(Promised::Unreadable),
         region().prop_map(Promised::Region),
         mapping().prop_map(Promised::Mapping),
+        question().prop_map(Promised::Question),
         isolation().prop_map(Promised::Isolation),
     ]
 }

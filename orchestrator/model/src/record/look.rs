@@ -287,7 +287,7 @@ impl GuestTables {
         memory: &impl PhysMem,
         budget: &mut u64,
     ) -> Result<SeenMapping, LookError> {
-        let Mapping { device, map, va, bar } = mapping;
+        let Mapping { device, map, va, bar, hypervisor } = mapping;
         if !around.devices.contains_key(device) {
             return Err(LookError::UnknownDevice(device.clone()));
         }
@@ -297,6 +297,7 @@ impl GuestTables {
             device: device.clone(),
             map: *map,
             ipa: bar.start,
+            hypervisor: *hypervisor,
             touched: vec![],
             unmapped: vec![],
         };

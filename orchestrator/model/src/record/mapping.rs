@@ -4,7 +4,7 @@ use super::look::LookError;
 use s2lab_mmu::{
     Fault, MemoryType, PAGE_SIZE, PhysMem, Stage1, Stage1Attr, Stage2, Stage2Attr, Stage2Leaf, combine,
 };
-use s2lab_protocol::MapKind;
+use s2lab_protocol::{HypervisorType, MapKind};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -18,6 +18,8 @@ pub struct SeenMapping {
     pub map: MapKind,
     /// The IPA of the BAR's first byte in the guest.
     pub ipa: u64,
+    /// The type that the stage 2 of a guest hypervisor gives the BAR.
+    pub hypervisor: Option<HypervisorType>,
     /// Each combination that occurs, in order of appearance, and its number of bytes.
     pub touched: Vec<(Combined, u64)>,
     /// The first few pages that stage 2 maps but stage 1 does not, or elsewhere.

@@ -2,7 +2,7 @@
 
 use super::{RegionKind, distinct};
 use crate::cell::ResolvedCell;
-use crate::lines::{Area, Attributes, Mapping, Place, Promised, Region};
+use crate::lines::{Area, Attributes, Mapping, Place, Promised, Question, Region};
 use crate::record::Surroundings;
 use crate::record::look::GuestTables;
 use crate::scenario::{AssignDriver, Guest, Promise};
@@ -66,12 +66,15 @@ impl RegionKind for Bars<'_> {
     /// XN, SH and AF must not vary.
     fn promised(&self, seen: &GuestTables) -> Vec<Promised> {
         let regions = attributes(self.leaves(seen), &Area::device(self.0));
-        let mappings = seen.mappings.iter().filter(|mapping| mapping.device == self.0);
-        let mappings = mappings.map(|mapping| {
+        let mappings = || seen.mappings.iter().filter(|mapping| mapping.device == self.0);
+        let question = mappings().find_map(|mapping| mapping.hypervisor);
+        let question = question.map(|hypervisor| Question { device: self.area(), hypervisor });
+        let mappings = mappings().map(|mapping| {
             let types = mapping.touched.iter().map(|(both, _)| both.effective);
             Promised::Mapping(Mapping::new(self.0, mapping.map, types))
         });
-        regions.into_iter().map(Promised::Region).chain(mappings).collect()
+        let regions = regions.into_iter().map(Promised::Region);
+        regions.chain(question.map(Promised::Question)).chain(mappings).collect()
     }
 
     fn area(&self) -> Area {

@@ -25,12 +25,8 @@ fn is_of_builtin(guest: &Entry, sink: &mut Sink<'_>) {
     if guest.node.get("vmm").and_then(Node::text) != Some("qemu") {
         return;
     }
-    for key in guest
-        .node
-        .entries()
-        .iter()
-        .filter(|entry| ["ram", "join", "read-only", "mte", "vmas"].contains(&entry.key.as_str()))
-    {
+    let of_builtin = ["ram", "join", "read-only", "mte", "vmas", "hypervisor"];
+    for key in guest.node.entries().iter().filter(|entry| of_builtin.contains(&entry.key.as_str())) {
         let message = format!("`{}` is a key of the built-in VMM; QEMU decides about its memslots", key.key);
         sink.error_help(key.span.clone(), message, "write `vmm: builtin`, or leave it out");
     }

@@ -63,6 +63,7 @@ pub(super) fn check(
     platform::check(root, &parts, sink);
     vmas::check(&parts, sink);
     mte::check(root, &parts, sink);
+    super::hypervisor::check(root, &parts, sink);
     host_looks::check(root, &parts, sink);
     super::whiles::check(&parts, sink);
     parts.names_are_unique("look", sink);

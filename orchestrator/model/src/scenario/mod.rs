@@ -6,7 +6,7 @@
 use crate::kernel::Trait;
 use crate::steps::{Step, is_usual_vcpus, usual_vcpus};
 use s2lab_protocol::ask::Joined;
-use s2lab_protocol::{AssignKind, ModuleVma, RamKind, VmmKind};
+use s2lab_protocol::{AssignKind, HypervisorType, ModuleVma, RamKind, VmmKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ mod gic;
 mod hides;
 mod host_looks;
 mod hotplug;
+mod hypervisor;
 mod leaves;
 pub mod load;
 mod memslots;
@@ -246,6 +247,12 @@ pub struct Guest {
     /// Only for `vmm: builtin`, and for a host with `mte`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mte: bool,
+    /// It is a hypervisor: its vCPUs begin at EL2, with a stage 2 that gives the BARs this type, and enter a guest of its
+    /// own at EL1, which carries out the steps. Looks read the shadow stage 2, which KVM makes of both. Only for
+    /// `vmm: builtin`, and for a host with `kvm-arm.mode=nested` in its `arguments`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::hypervisor")]
+    pub hypervisor: Option<HypervisorType>,
     /// Two regions under one memslot, the second right behind the first: `ram` and a device, or two
     /// devices. Only for `vmm: builtin`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

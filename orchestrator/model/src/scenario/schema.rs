@@ -146,6 +146,15 @@ pub(super) fn vmas(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "additionalProperties": vma, "minProperties": 1})
 }
 
+/// [`s2lab_protocol::HypervisorType`].
+pub(super) fn hypervisor(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"oneOf": [
+        {"const": "Device-nGnRE", "description": "MemAttr 0b0001."},
+        {"const": "Normal-NC", "description": "MemAttr 0b0101."},
+        {"const": "Normal-WB", "description": "MemAttr 0b1111: it leaves the type to the stage 1 of its guest."},
+    ]})
+}
+
 /// Two regions.
 pub(super) fn join(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2, "uniqueItems": true})
@@ -229,7 +238,7 @@ pub(super) fn one_or_many<T: JsonSchema>(generator: &mut SchemaGenerator) -> Sch
 mod tests {
     use super::*;
     use s2lab_protocol::{
-        Barrier, By, MapKind, MemslotOperation, Order, Pgprot, ProbeKind, RamKind, VmaKind,
+        Barrier, By, HypervisorType, MapKind, MemslotOperation, Order, Pgprot, ProbeKind, RamKind, VmaKind,
     };
     use serde::de::DeserializeOwned;
 
@@ -246,6 +255,7 @@ mod tests {
         assert_eq!(words::<Order>("LoadStep", "order"), Order::ALL);
         assert_eq!(words::<Barrier>("LoadStep", "barrier"), Barrier::ALL);
         assert_eq!(words::<ProbeKind>("ProbeStep", "do"), ProbeKind::ALL);
+        assert_eq!(words::<HypervisorType>("Guest", "hypervisor"), HypervisorType::ALL);
         assert_eq!(words::<MemslotOperation>("MemslotStep", "do"), MemslotOperation::ALL);
         let ram = &value()["definitions"]["Guest"]["properties"]["ram"]["anyOf"][0]["oneOf"];
         let words = ram.as_array().unwrap().iter().map(|word| word["const"].clone());

@@ -100,7 +100,7 @@ fn registers(look: &Look) -> Result<Stage1, crate::record::look::LookError> {
 
 impl Walker<'_> {
     fn table(&mut self, mapping: &Mapping, of_stage2: &[TableRange]) -> Stage1Table {
-        let Mapping { device, map, va, bar } = mapping;
+        let Mapping { device, map, va, bar, .. } = mapping;
         let area = Area::device(device);
         let end = bar.start.saturating_add(bar.size);
         let mut ranges: Vec<Stage1Range> = vec![];

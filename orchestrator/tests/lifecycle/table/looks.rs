@@ -80,7 +80,7 @@ pub(super) fn looks() -> Vec<Row> {
 
 fn mapping(device: &str) -> Mapping {
     let bar = Bar { index: 2, start: BAR_IPA, size: 4 << 20, prefetchable: true };
-    Mapping { device: device.into(), map: MapKind::Wc, va: 0xffff_8000_0000, bar }
+    Mapping { device: device.into(), map: MapKind::Wc, va: 0xffff_8000_0000, bar, hypervisor: None }
 }
 
 fn part_of_the_bar() -> Mapping {

@@ -5,7 +5,36 @@ use crate::judge::fixture::BAR_SIZE;
 use crate::record::look::decode;
 use crate::scenario::{AssignDriver, Vmm};
 use crate::witnesses::{ALL, Scene};
-use s2lab_protocol::{Bar, ModuleVma, Pgprot, StoreResult, Vma, VmaKind};
+use s2lab_protocol::{Bar, HypervisorType, ModuleVma, Pgprot, StoreResult, Vma, VmaKind};
+
+/// What is right is open. So whatever type the leaf has, nothing is judged; the report has both types.
+#[test]
+fn the_type_of_a_guest_hypervisors_bar_has_no_verdict() {
+    let story_of = |bar, flag, outcome, hypervisor| {
+        let mut story = Story::of(both(), &Machine::with(bar), flag, outcome).edit(|event| {
+            if let Event::Observed { data: Observation::Look(look), .. } = event {
+                look.mappings.iter_mut().for_each(|mapping| mapping.hypervisor = hypervisor);
+            }
+        });
+        let cell = &mut story.cell.resolved;
+        cell.expect.retain(|expectation| expectation.of == crate::scenario::RAM);
+        cell.guests.get_mut("g0").unwrap().hypervisor = hypervisor;
+        story
+    };
+    let hypervisor = Some(HypervisorType::DeviceNGnRE);
+    for (bar, outcome, of) in [(NC_BLOCK, ok(), "Normal-NC"), (DEVICE_BLOCK, signal(), "Device-nGnRE")] {
+        let attempt = story_of(bar, true, outcome, hypervisor).attempt();
+        assert_eq!(attempt.judgement.verdict, Some(Verdict::Pass { as_: None }), "{of}");
+        let lines: Vec<_> = attempt.account.promised.lines.iter().map(ToString::to_string).collect();
+        let at = lines.iter().position(|line| line.starts_with(&format!("  nic  stage2 {of}"))).unwrap();
+        assert_eq!(lines[at + 1], "  nic  hypervisor Device-nGnRE  stage2 is a question, not judged");
+    }
+    let contradiction = "the kernel's own account contradicts the tables";
+    found(&story_of(DEVICE_BLOCK, true, signal(), None), Verdict::Fail, &[contradiction]);
+    // That vfio-pci marks its VMAs is no question.
+    let unmarked = story_of(DEVICE_BLOCK, false, signal(), hypervisor);
+    found(&unmarked, Verdict::Fail, &["by the kernel's traits", "expected flag `??`, found no flag"]);
+}
 
 #[test]
 fn the_flag_and_the_tables_go_together() {
