@@ -6,8 +6,8 @@ pub(super) const PAGE: u64 = 1 << 12;
 pub(super) const AREA: u64 = 1 << 16;
 /// The first byte of RAM, as an IPA: that of QEMU's machine `virt`.
 pub(super) const RAM: u64 = 1 << 30;
-/// The distributor and the redistributors of the GICv3 of a guest hypervisor, without which KVM does not run it. They are where
-/// QEMU's machine `virt` has them.
+/// The distributor and the redistributors of the GICv3 of a guest hypervisor, without which KVM does not run it.
+/// They are where QEMU's machine `virt` has them.
 pub(super) const DISTRIBUTOR: u64 = 0x0800_0000;
 pub(super) const REDISTRIBUTORS: u64 = 0x080a_0000;
 /// An IPA without a memslot. A store there ends KVM_RUN.

@@ -81,9 +81,9 @@ std::arch::global_asm!(
     ".popsection",
 );
 
-// A guest hypervisor, at EL2 with its MMU off: addresses are IPAs. The VMM gives it the values of its registers (`kvm::registers`). It
-// enters its guest once, and comes back by an exception that ends the VM alone. ESR_EL2, ELR_EL2 and FAR_EL2 then come
-// into the mailbox, whose IPA is in TPIDR_EL2.
+// A guest hypervisor, at EL2 with its MMU off: addresses are IPAs. The VMM gives it the values of its registers
+// (`kvm::registers`). It enters its guest once, and comes back by an exception that ends the VM alone. ESR_EL2,
+// ELR_EL2 and FAR_EL2 then come into the mailbox, whose IPA is in TPIDR_EL2.
 #[cfg(target_arch = "aarch64")]
 std::arch::global_asm!(
     ".pushsection .text.s2lab_vm, \"ax\", @progbits",

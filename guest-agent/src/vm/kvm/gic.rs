@@ -1,5 +1,6 @@
-//! The GICv3 of a VM (Linux Documentation/virt/kvm/devices/arm-vgic-v3.rst). Nothing in the VM uses it. KVM runs no vCPU
-//! with EL2 before it is initialized (Linux 7.3 arch/arm64/kvm/vgic/vgic.c, kvm_vgic_set_owner, which returns EAGAIN).
+//! The GICv3 of a VM (Linux Documentation/virt/kvm/devices/arm-vgic-v3.rst). Nothing in the VM uses it. KVM runs
+//! no vCPU with EL2 before it is initialized (Linux 7.3 arch/arm64/kvm/vgic/vgic.c, kvm_vgic_set_owner, which
+//! returns EAGAIN).
 
 use super::super::layout;
 use kvm_bindings::{kvm_create_device, kvm_device_attr};

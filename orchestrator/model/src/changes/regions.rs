@@ -11,7 +11,7 @@ enum Subject {
     Region(String),
     /// Of a mapping.
     Mapping(String),
-    /// Of a guest hypervisor.
+    /// A line about a guest hypervisor.
     Question(String),
     Isolation,
     /// Of a look whose tables were not readable.

@@ -5,8 +5,8 @@ use super::{arguments, mte};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 
-/// The CPU models with FEAT_NV2 (ID_AA64MMFR2_EL1.NV is 2, QEMU 10.0 target/arm/tcg/cpu64.c), without which KVM has no EL2
-/// for guests (Linux 7.3 arch/arm64/kernel/cpufeature.c, has_nested_virt_support).
+/// The CPU models with FEAT_NV2 (ID_AA64MMFR2_EL1.NV is 2, QEMU 10.0 target/arm/tcg/cpu64.c), without which KVM has
+/// no EL2 for guests (Linux 7.3 arch/arm64/kernel/cpufeature.c, has_nested_virt_support).
 const CPUS: [&str; 3] = ["max", "neoverse-v1", "neoverse-n2"];
 
 /// The argument of the host's kernel for the mode of KVM with EL2 for guests.

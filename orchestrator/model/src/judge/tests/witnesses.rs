@@ -7,7 +7,7 @@ use crate::scenario::{AssignDriver, Vmm};
 use crate::witnesses::{ALL, Scene};
 use s2lab_protocol::{Bar, HypervisorType, ModuleVma, Pgprot, StoreResult, Vma, VmaKind};
 
-/// What is right is open. So whatever type the leaf has, nothing is judged; the report has both types.
+/// No type of the leaf is judged, because the right one is an open question. The report has both types.
 #[test]
 fn the_type_of_a_guest_hypervisors_bar_has_no_verdict() {
     let story_of = |bar, flag, outcome, hypervisor| {
