@@ -33,7 +33,7 @@ pub(super) fn require(root: &Node, word: &str, span: &Range<usize>, why: &str, s
     let (name, due) = parameter(word);
     let arguments = root.get("host").and_then(|host| host.get("arguments"));
     let words = arguments.map(Node::items).unwrap_or_default().iter().filter_map(Node::text);
-    let given = words.map(parameter).filter(|(known, _)| *known == name).next_back();
+    let given = words.map(parameter).rfind(|(known, _)| *known == name);
     if !given.is_some_and(|(_, value)| is_same(value, due)) {
         sink.error_help(span.clone(), why, format!("write `arguments: [{word}]` in `host`"));
     }
