@@ -149,6 +149,13 @@ impl Cache {
         BuildFolder::new(self.build_root().join(name))
     }
 
+    /// Returns the same, with the source and the patches of a build.
+    pub(super) fn prepared_folder(&self, build: &KernelBuild, base: &Base) -> Result<BuildFolder> {
+        let (folder, bring) = (self.build_folder(base), |into: &Path| self.bring(base, into));
+        folder.prepare(&base.digest, &build.patches, base.changes_in_place(), bring, &*self.progress)?;
+        Ok(folder)
+    }
+
     pub(crate) fn build_blocking(&self, build: &KernelBuild, wanted: &[&str]) -> Result<Kernel> {
         fits(&self.build_root())?;
         let base = self.source_base(&build.source)?;
@@ -188,9 +195,7 @@ impl Cache {
         tools: &KernelTools,
         key: &str,
     ) -> Result<()> {
-        let folder = self.build_folder(base);
-        let bring = |into: &Path| self.bring(base, into);
-        folder.prepare(&base.digest, &build.patches, base.changes_in_place(), bring, &*self.progress)?;
+        let folder = self.prepared_folder(build, base)?;
         let make = Make {
             what: &build.name,
             tools,

@@ -7,7 +7,6 @@ use crate::{
         build::{BUILD_LOCK, LOCK_LIMIT, NAME_DIGITS, changes},
         config::BuildConfig,
         make::{Make, fits},
-        source::Base,
     },
     error::{CacheError, Result},
     objects::{digest, lock, object::Building},
@@ -15,10 +14,7 @@ use crate::{
 use s2lab_os::outside::{self, kinds};
 use s2lab_protocol::MODULE_FILE;
 use serde::Serialize;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 const KIND: &str = "memory-module";
 /// The version of the recipe, which is part of every object's digest.
@@ -65,8 +61,7 @@ impl Cache {
                 let out = digest::inputs(&(KIND, RECIPE, &inputs.config, inputs.fragments, inputs.tools))?;
                 self.objects.get(KIND, &base.name, &inputs, |building| {
                     let tools = self.kernel_tools(&plan)?;
-                    let room = self.build_folder(&base);
-                    self.prepare_source(build, &base)?;
+                    let room = self.prepared_folder(build, &base)?;
                     let make = Make {
                         what: &format!("s2lab's module for {}", build.name),
                         tools: &tools,
@@ -79,13 +74,6 @@ impl Cache {
             }
         };
         Ok(object.path.join(MODULE_FILE))
-    }
-
-    /// Gives the folder of a source the files of a build.
-    fn prepare_source(&self, build: &KernelBuild, base: &Base) -> Result<()> {
-        let bring = |into: &Path| self.bring(base, into);
-        let (room, in_place) = (self.build_folder(base), base.changes_in_place());
-        room.prepare(&base.digest, &build.patches, in_place, bring, &*self.progress)
     }
 }
 
@@ -110,9 +98,7 @@ fn make_module(building: &mut Building, make: &Make<'_>, config: &BuildConfig) -
     let here = format!("M={}", folder.display());
     make.run(&[&here, "KBUILD_MODPOST_WARN=1", "modules"], &[], &mut |_| {})?;
     make.end()?;
-    let bytes = outside::read(&folder.join(MODULE_FILE), kinds::MODULE)?;
-    let to = building.dir.join(MODULE_FILE);
-    fs::write(&to, bytes).map_err(CacheError::io("cannot write", &to))
+    Ok(outside::copy(&folder.join(MODULE_FILE), &building.dir.join(MODULE_FILE), kinds::MODULE)?)
 }
 
 #[cfg(test)]

@@ -121,9 +121,7 @@ impl Cache {
         tools_digest: &str,
         (SelftestRequest { folder, tests, .. }, libraries): (SelftestRequest<'_>, Option<&Libraries>),
     ) -> Result<()> {
-        let room = self.build_folder(base);
-        let bring = |into: &Path| self.bring(base, into);
-        room.prepare(&base.digest, &build.patches, base.changes_in_place(), bring, &*self.progress)?;
+        let room = self.prepared_folder(build, base)?;
         // make's notes of dependencies name the libraries' headers.
         let key = digest::inputs(&(KIND, tools_digest, RECIPE, libraries.map(Libraries::headers)))?;
         let what = format!("selftests of {}", build.name);

@@ -1,7 +1,7 @@
 //! Checks of `nvme` and of the step `dma`: a drive belongs to a guest with a Linux, whose driver alone accesses the
 //! device.
 
-use super::parts::{Parts, Step, size};
+use super::parts::{Parts, Step, model, size};
 use super::{Size, arguments};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
@@ -50,17 +50,13 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-fn device<'a>(parts: &Parts<'a>, name: &str) -> Option<&'a Entry> {
-    parts.devices.as_ref()?.get(name).copied()
-}
-
 fn is_drive(parts: &Parts<'_>, name: &str) -> bool {
-    device(parts, name).is_some_and(|device| device.node.get("model").and_then(Node::text) == Some(MODEL))
+    parts.is_model(name, MODEL)
 }
 
 fn has_drive(device: &Entry, sink: &mut Sink<'_>) {
     let drive = device.node.get("drive");
-    match (device.node.get("model").and_then(Node::text), drive) {
+    match (model(device), drive) {
         (Some(MODEL), None) => {
             let message = format!("`{}` has no drive", device.key);
             sink.error_help(device.span.clone(), message, "write `drive: 16M`");
@@ -82,7 +78,7 @@ fn transfers(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let Some((node, name)) = step.body.get("device").and_then(|node| Some((node, node.text()?))) else {
         return;
     };
-    let Some(known) = device(parts, name) else { return };
+    let Some(known) = parts.device(name) else { return };
     if !is_drive(parts, name) {
         let help = format!("give it one: `{name}: {{model: {MODEL}, drive: 16M, ...}}`");
         sink.error_help(node.span.clone(), format!("`{name}` has no drive"), help);

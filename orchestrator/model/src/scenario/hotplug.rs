@@ -40,7 +40,7 @@ fn plugs<'a>(step: &Step<'a>) -> Option<(&'a Entry, DeviceOperation, &'a str)> {
 }
 
 fn has_slot(parts: &Parts<'_>, entry: &Entry, device: &str, sink: &mut Sink<'_>) {
-    let Some(known) = parts.devices.as_ref().and_then(|devices| devices.get(device)) else { return };
+    let Some(known) = parts.device(device) else { return };
     let may = known.node.get("hotplug").is_some_and(|value| value.to_value().as_bool() == Some(true));
     if !may && device != FLASH {
         let message = format!("the slot of `{device}` is not made for hot-plug");

@@ -49,7 +49,22 @@ pub(super) struct Parts<'a> {
     pub(super) steps: Vec<Step<'a>>,
 }
 
+/// Returns the model of a device.
+pub(super) fn model(device: &Entry) -> Option<&str> {
+    device.node.get("model").and_then(Node::text)
+}
+
 impl<'a> Parts<'a> {
+    /// Returns the device of this name.
+    pub(super) fn device(&self, name: &str) -> Option<&'a Entry> {
+        self.devices.as_ref()?.get(name).copied()
+    }
+
+    /// Returns true if the device of this name has this model.
+    pub(super) fn is_model(&self, name: &str, of: &str) -> bool {
+        self.device(name).and_then(model) == Some(of)
+    }
+
     pub(super) fn of(root: &'a Node) -> Self {
         let by_name = |node: &'a Node| {
             let is_map = matches!(node.value, crate::yaml::Value::Map(_));

@@ -1,7 +1,7 @@
 //! Checks of `igb` and of the step `suite`: a device that selftests drive belongs to no guest, and only a suite of
 //! VFIO has one.
 
-use super::parts::{Parts, Step};
+use super::parts::{Parts, Step, model};
 use crate::diagnostic::Sink;
 use crate::steps::Suite;
 use crate::yaml::{Entry, Node};
@@ -17,12 +17,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
     }
     for guest in parts.guests.iter().flat_map(|guests| guests.values()) {
         for device in guest.node.get("assign").into_iter().flat_map(Node::entries) {
-            if parts
-                .devices
-                .as_ref()
-                .and_then(|known| known.get(device.key.as_str()))
-                .is_some_and(|of| is_igb(of))
-            {
+            if parts.is_model(&device.key, MODEL) {
                 let message = format!("`{}` is for selftests in the host, and no guest gets it", device.key);
                 sink.error_help(device.span.clone(), message, "write another `model`, or leave it out here");
             }
@@ -33,18 +28,14 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-fn is_igb(device: &Entry) -> bool {
-    device.node.get("model").and_then(Node::text) == Some(MODEL)
-}
-
 /// Checks that a device has a BAR of its scenario's size, or none.
 fn has_bar(device: &Entry, sink: &mut Sink<'_>) {
-    if is_igb(device) {
+    if model(device) == Some(MODEL) {
         for node in OF_BAR.iter().filter_map(|key| device.node.get(key)) {
             let message = format!("`{MODEL}` has BARs of its own, whose accesses are not counted");
             sink.error_help(node.span.clone(), message, "leave the key out");
         }
-    } else if device.node.get("model").and_then(Node::text).is_some() && device.node.get("bar").is_none() {
+    } else if model(device).is_some() && device.node.get("bar").is_none() {
         sink.error_help(
             device.span.clone(),
             "missing key `bar`",

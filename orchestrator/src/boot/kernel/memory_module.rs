@@ -1,6 +1,6 @@
 //! s2lab's own kernel module, built for the kernels whose cells have memory of it.
 
-use super::resolved::KernelRequest;
+use super::{BUILT_HERE, cells_of, resolved::KernelRequest};
 use s2lab_cache::{Cache, CacheError};
 use s2lab_model::{cell::ResolvedCell, event::PlannedCell, outlook::NO_MODULE};
 use std::{
@@ -32,9 +32,7 @@ impl ModuleLack {
     /// Returns a hint.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            ModuleLack::NoTree => {
-                Some("take a kernel that s2lab builds, like linux-6.12 or --kernel tree:DIR@COMMIT")
-            }
+            ModuleLack::NoTree => Some(BUILT_HERE),
             ModuleLack::NotBuilt(_) => None,
         }
     }
@@ -51,8 +49,7 @@ impl fmt::Display for ModuleLack {
 
 /// Returns true if a cell of a kernel asks for the module.
 pub(in crate::boot) fn is_asked(cells: &[PlannedCell], kernel: &str) -> bool {
-    let mut cells = cells.iter().filter(|cell| cell.kernel == kernel && cell.resolved.excluded.is_none());
-    cells.any(|cell| cell.resolved.uses_module())
+    cells_of(cells, kernel).any(|cell| cell.resolved.uses_module())
 }
 
 impl MemoryModule {

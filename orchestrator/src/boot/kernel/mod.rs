@@ -10,3 +10,13 @@ pub mod needs;
 pub mod ready;
 pub mod resolved;
 pub mod selftests;
+
+use s2lab_model::event::PlannedCell;
+
+/// The hint to a cell whose kernel has no tree here.
+const BUILT_HERE: &str = "take a kernel that s2lab builds, like linux-6.12 or --kernel tree:DIR@COMMIT";
+
+/// Yields the cells of a kernel that are not excluded.
+fn cells_of<'a>(cells: &'a [PlannedCell], kernel: &str) -> impl Iterator<Item = &'a PlannedCell> {
+    cells.iter().filter(move |cell| cell.kernel == kernel && cell.resolved.excluded.is_none())
+}

@@ -1,6 +1,6 @@
 //! The selftests of a kernel's own tree that its cells ask for.
 
-use super::resolved::KernelRequest;
+use super::{BUILT_HERE, cells_of, resolved::KernelRequest};
 use s2lab_cache::{self as cache, Cache, CacheError, SelftestRequest};
 use s2lab_model::{
     cell::ResolvedCell,
@@ -41,9 +41,7 @@ impl SelftestLack {
     /// Returns a hint.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            SelftestLack::NoTree(_) => {
-                Some("take a kernel that s2lab builds, like linux-6.12 or --kernel tree:DIR@COMMIT")
-            }
+            SelftestLack::NoTree(_) => Some(BUILT_HERE),
             SelftestLack::NoSuite(_) | SelftestLack::NoTest { .. } => {
                 Some("take a kernel whose tree has it; see docs/programs.md")
             }
@@ -70,7 +68,7 @@ impl fmt::Display for SelftestLack {
 /// Returns the tests that cells of a kernel ask for.
 pub(in crate::boot) fn asked(cells: &[PlannedCell], kernel: &str) -> Asked {
     let mut asked = Asked::new();
-    for cell in cells.iter().filter(|cell| cell.kernel == kernel && cell.resolved.excluded.is_none()) {
+    for cell in cells_of(cells, kernel) {
         for step in suites(&cell.resolved) {
             asked.entry(step.of).or_default().extend(step.tests().map(|test| test.name().to_owned()));
         }

@@ -106,8 +106,7 @@ impl Looks<'_> {
     /// Takes a look. The pages go to `raw` under their digests.
     pub async fn look(self, target: Target<'_>, around: &Surroundings, raw: &Path) -> Result<Look, Error> {
         let (mut look, contents) = self.take(target, around).await?;
-        look.pages = keep(contents, raw)
-            .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+        look.pages = keep(contents, raw)?;
         Ok(look)
     }
 
@@ -136,7 +135,7 @@ impl Looks<'_> {
             let pause = stopped.elapsed();
             vcpus.extend(holders.into_iter().map(|holder| (holder.vcpu.to_string(), holder.vttbr)));
             if let Some((mut look, contents)) = new {
-                look.pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+                look.pause_us = micros(pause);
                 look.stops = stops;
                 taken = Some((look, contents));
             }
@@ -172,10 +171,9 @@ impl Looks<'_> {
                 None => None,
             };
             self.gdb.release(self.qmp).await?;
-            let pause_us = u64::try_from(stopped.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let pause_us = micros(stopped.elapsed());
             if let Some((vcpu, registers, contents)) = taken {
-                let pages = keep(contents, raw)
-                    .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+                let pages = keep(contents, raw)?;
                 return Ok(HostLook { name: name.into(), vcpu, stops, pause_us, registers, pages });
             }
             tokio::time::sleep(BETWEEN).await;
@@ -195,11 +193,10 @@ impl Looks<'_> {
         self.gdb.hold(self.qmp).await?;
         let memory = RecordingMem::new(self.ram);
         let left = after_reset::leaves(&after, around, &memory);
-        let contents = memory.pages().into_iter().map(|page| (page, copy(self.ram, page))).collect();
+        let contents = contents(&memory, self.ram);
         self.gdb.release(self.qmp).await?;
         left.map_err(|why| Error::AfterRemoval { device: device.into(), why })?;
-        after.pages = keep(contents, raw)
-            .map_err(|source| Error::Keep { folder: raw.display().to_string(), source })?;
+        after.pages = keep(contents, raw)?;
         Ok(after)
     }
 }
@@ -269,7 +266,7 @@ async fn read_host(
     }
     let memory = RecordingMem::new(ram);
     HostTables::through(&registers, around, &memory).map_err(Error::HostTables)?;
-    let contents = memory.pages().into_iter().map(|page| (page, copy(ram, page))).collect();
+    let contents = contents(&memory, ram);
     Ok((vcpu, registers, contents))
 }
 
@@ -311,7 +308,7 @@ async fn read(
         .map_err(|why| Error::Tables { guest: target.guest.into(), why })?;
     // The judgement says why it cannot be read.
     drop(vmm::seen(&look.registers, &tables.devices, |_| target.vmas.as_slice(), around, &memory));
-    let contents = memory.pages().into_iter().map(|page| (page, copy(looks.ram, page))).collect();
+    let contents = contents(&memory, looks.ram);
     Ok((look, contents))
 }
 
@@ -322,6 +319,15 @@ pub fn tables_of(look: &Look) -> Beside {
     Beside { registers: registers.map(|(name, value)| (name.clone(), *value)).collect() }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Copies the pages that were read.
+fn contents(memory: &RecordingMem<'_, HostRam>, ram: &HostRam) -> Contents {
+    memory.pages().into_iter().map(|page| (page, copy(ram, page))).collect()
+}
+
 fn copy(ram: &HostRam, page: u64) -> Vec<u8> {
     use s2lab_mmu::PhysMem;
     let words = (page..page + PAGE_SIZE as u64).step_by(size_of::<u64>());
@@ -329,16 +335,15 @@ fn copy(ram: &HostRam, page: u64) -> Vec<u8> {
 }
 
 /// Writes each page once, whole or not at all.
-fn keep(contents: Contents, raw: &Path) -> io::Result<BTreeMap<u64, String>> {
-    contents
-        .into_iter()
-        .map(|(address, bytes)| {
-            let name = digest(&bytes);
-            let path = raw.join(&name);
-            if !path.exists() {
-                whole::write(&path, &bytes, Sync::Later)?;
-            }
-            Ok((address, name))
-        })
-        .collect()
+fn keep(contents: Contents, raw: &Path) -> Result<BTreeMap<u64, String>, Error> {
+    let write = |(address, bytes): (u64, Vec<u8>)| {
+        let name = digest(&bytes);
+        let path = raw.join(&name);
+        if !path.exists() {
+            whole::write(&path, &bytes, Sync::Later)?;
+        }
+        Ok((address, name))
+    };
+    let kept: io::Result<_> = contents.into_iter().map(write).collect();
+    kept.map_err(|source| Error::Keep { folder: raw.display().to_string(), source })
 }
