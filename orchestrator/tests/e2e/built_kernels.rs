@@ -91,7 +91,7 @@ fn the_flag_of_a_vma_decides_and_nothing_else_of_it() {
             }
         }
         let private = promised(&format!("private-vma@{kernel}+flag=set"));
-        assert!(private.contains(&format!("nic  stage2 {marked}  r  never-exec")), "{private}");
+        assert!(private.contains(&format!("nic  stage2 {marked}  r-  never-exec")), "{private}");
     }
     let skipped: Vec<_> = run.stdout.lines().filter(|line| line.starts_with("SKIP")).collect();
     assert!(

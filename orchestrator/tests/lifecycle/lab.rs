@@ -467,7 +467,7 @@ pub(crate) fn stopped_while_a_host_works() -> Checked {
         let verdict = judged.cells.first().and_then(|cell| cell.verdict.clone());
         let passed = verdict.as_ref().is_some_and(Verdict::passed);
         if !passed {
-            return Err(format!("stopped during `{request}`: {verdict:?}"));
+            return Err(format!("stopped during `{request}`: {verdict:?}; {}", lab.said()));
         }
     }
     Ok(())

@@ -116,5 +116,5 @@ pub(crate) fn not_with_an_alarm() -> Checked {
     expect("s2lab's own end", lab.ended()?, 0)?;
     lab.gone()?;
     let due = vec![("FAIL".to_owned(), false); CELLS];
-    expect("the cells", summary(&lab.judged()?), due)
+    expect(&format!("the cells; {}", lab.said()), summary(&lab.judged()?), due)
 }

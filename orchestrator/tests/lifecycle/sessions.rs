@@ -46,7 +46,7 @@ fn holds(script: &Script, order: &Order, due: &[(&str, &str)]) -> Result<Lab, St
     lab.gone()?;
     let due: Vec<_> =
         due.iter().map(|(verdict, place)| ((*verdict).to_owned(), (*place).to_owned())).collect();
-    expect("the cells", summary(&lab.judged()?), due)?;
+    expect(&format!("the cells; {}", lab.said()), summary(&lab.judged()?), due)?;
     Ok(lab)
 }
 
@@ -177,7 +177,11 @@ pub(crate) fn killed_in_the_second() -> Checked {
     lab.gone()?;
     let run = lab.judged()?;
     let due = [("PASS", "boot 1, its first cell"), ("LOST", "boot 1, its cell 2")];
-    expect("the cells", summary(&run), due.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec())?;
+    expect(
+        &format!("the cells; {}", lab.said()),
+        summary(&run),
+        due.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec(),
+    )?;
     expect("exit code", run.exit, Verdict::Lost.exit())
 }
 
@@ -188,7 +192,11 @@ pub(crate) fn interrupted_in_the_second() -> Checked {
     lab.gone()?;
     let run = lab.judged()?;
     let due = [("PASS", "boot 1, its first cell"), ("none", "boot 1, its cell 2")];
-    expect("the cells", summary(&run), due.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec())?;
+    expect(
+        &format!("the cells; {}", lab.said()),
+        summary(&run),
+        due.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec(),
+    )?;
     expect("exit code", run.exit, 130)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! QEMU's report, which the host cannot change, is the floor: the kernel is where QEMU has put it.
 //! The host's report adds what only the host knows. It can only remove what Linux frees of its
-//! image after the boot: the init sections, and a few pages of data (6.1 frees five).
+//! image: the head before its code, the init sections, and a few pages of data (6.1 frees five).
 
 use super::Surroundings;
 use super::overlap::Overlaps;
@@ -16,6 +16,12 @@ use std::ops::Range;
 /// 22.1 % of the kernels in images/kernels.yaml (`_sdata` - `__init_begin` of `_end` - `_text` in
 /// System.map, /proc/iomem of Debian's).
 const MOST_INIT: u64 = 3;
+
+/// The size of the image's head, `_text` to `_stext`, bytes: SEGMENT_ALIGN of Linux
+/// arch/arm64/kernel/vmlinux.lds.S (6.1, 7.3). Linux 6.1 reserves its image from `_stext` on, so that the head
+/// becomes free memory (arch/arm64/mm/init.c, arm64_memblock_init). 6.12 reserves it from `_text` on, and calls the
+/// head code.
+const MOST_HEAD: u64 = 64 << 10;
 
 /// The bytes of its kernel's data that the host may call free. Linux frees no code.
 const MOST_FREED: u64 = 1 << 20;
@@ -98,19 +104,21 @@ fn loaded(around: &Surroundings, part: LoadedPart) -> Option<Range<u64>> {
     Some(of.start..of.start.saturating_add(of.size))
 }
 
-/// Returns the init sections, which are freed whole: the range between the kernel's code and its
-/// data (Linux arch/arm64/kernel/setup.c, request_standard_resources; vmlinux.lds.S has
+/// Returns the parts that are freed whole: the head, before the kernel's code, and the init sections, between its
+/// code and its data (Linux arch/arm64/kernel/setup.c, request_standard_resources; vmlinux.lds.S has
 /// `__init_begin` and `_sdata` there).
-fn init(image: &Range<u64>, iomem: &Iomem) -> Result<Range<u64>, String> {
+fn freed_whole(image: &Range<u64>, iomem: &Iomem) -> Result<[Range<u64>; 2], String> {
     let ([code], [data]) = (iomem.code.as_slice(), iomem.data.as_slice()) else {
         let (code, data) = (iomem.code.len(), iomem.data.len());
         return Err(format!("{code} ranges of kernel code and {data} of kernel data in /proc/iomem"));
     };
     let init = code.end..data.start;
     let inside = image.start <= code.start && code.end <= data.start && data.end <= image.end;
-    let small = inside && init.end - init.start <= (image.end - image.start) / MOST_INIT;
+    let small = inside
+        && code.start - image.start <= MOST_HEAD
+        && init.end - init.start <= (image.end - image.start) / MOST_INIT;
     if small {
-        return Ok(init);
+        return Ok([image.start..code.start, init]);
     }
     let show = |range: &Range<u64>| format!("{:#x}..{:#x}", range.start, range.end);
     Err(format!("code {}, data {}, and the image {}", show(code), show(data), show(image)))
@@ -119,8 +127,7 @@ fn init(image: &Range<u64>, iomem: &Iomem) -> Result<Range<u64>, String> {
 /// Returns the ranges of the image that Linux has freed, in ascending order. The error is that it
 /// has freed more than it ever does.
 fn freed(image: &Range<u64>, iomem: &Iomem, reserved: Option<&[Extent]>) -> Result<Vec<Range<u64>>, String> {
-    let init = init(image, iomem)?;
-    let mut freed = vec![init.clone()];
+    let mut freed = freed_whole(image, iomem)?.to_vec();
     if let Some(reserved) = reserved {
         let reserved: Vec<_> = reserved.iter().map(extent).collect();
         let free = |claimed: &[Range<u64>]| without(claimed.to_vec(), &reserved);

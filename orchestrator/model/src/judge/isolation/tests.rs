@@ -180,6 +180,8 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
         // Two fifths of the image are between code and data.
         &IOMEM.replace("-41a6ffff", "-412cffff"),
         &IOMEM.replace("  40200000-41a6ffff", "  60200000-61a6ffff"),
+        // The head is a page too large.
+        &IOMEM.replace("  40200000-41a6ffff", "  40211000-41a6ffff"),
     ] {
         let (verdict, texts) = texts(&reported(iomem, reserved.clone()));
         assert_eq!(verdict, Some(Verdict::Fail));
@@ -210,6 +212,19 @@ fn a_host_that_lies_of_its_kernel_is_not_believed() {
             memory.reserved = Some(data_freed.into());
         }
     }));
+    // Linux 6.1 frees the head of its image, but does not call it code.
+    let head = story(&with(&[(FREE_IPA, 0x4020_a000, 3, RAM_PAGE)]));
+    fails(&head, "the host's kernel code");
+    let head_freed = [(0x4021_0000, 0x186_0000), (0x4208_0000, 0x3b_0000)];
+    let head_freed = head_freed.map(|(start, size)| Extent { start, size });
+    for reserved in [Some(head_freed.to_vec()), None] {
+        passes(&head.clone().edit(|event| {
+            if let Event::HostMemory(memory) = event {
+                memory.iomem = IOMEM.replace("  40200000-41a6ffff", "  40210000-41a6ffff");
+                memory.reserved = reserved.clone();
+            }
+        }));
+    }
     // Without flags of pages, the ranges reserved at boot count, except for the initramfs and the
     // init sections.
     fails(&reported(IOMEM, None), "the host's kernel code");
