@@ -92,8 +92,8 @@ impl BootFiles {
     }
 
     /// Gathers the needs of `cells`, which have at least one kernel, until the first of them can begin.
-    /// The kernels of `late` take longer than the others, and are prepared after them. `cache` reports
-    /// to `lanes`.
+    /// The kernels of `late`, and those for which more than a kernel is built, take longer than the others, and are
+    /// prepared after them. `cache` reports to `lanes`.
     pub async fn gather(
         cache: Cache,
         lanes: &Arc<Lanes>,
@@ -109,9 +109,11 @@ impl BootFiles {
             let userland = cache.host_userland().await?;
             let guest_kernel = guest_kernel(&cache, listed, guest, folder).await?;
             let (kernels, requests) = requests(sources, cells, late);
+            let more = requests.iter().filter(|order| order.builds_more()).map(|order| order.name.clone());
+            let late = late.iter().cloned().chain(more).collect();
             let begun = Preparation::begin(cache.clone(), Arc::clone(lanes), Arc::clone(&kernels), requests);
             let begun = preparation.insert(begun);
-            kernels.begin(late).await;
+            kernels.begin(&late).await;
             if kernels.can_boot() {
                 return Ok((userland, guest_kernel, kernels));
             }
@@ -321,7 +323,7 @@ async fn plugin(cache: &Cache) -> Result<Result<Plugin, String>, CacheError> {
 }
 
 /// Returns the kernels of `cells`, of which those are settled that need no preparation, and the requests
-/// for the others in the order of their preparation: those of `late` last.
+/// for the others in the order of their preparation: those of `late` last, and those for which more is built.
 pub(super) fn requests(
     KernelSources { listed, folder, chosen, checked, .. }: KernelSources<'_>,
     cells: &[PlannedCell],
@@ -340,7 +342,7 @@ pub(super) fn requests(
             (None, Err(error)) => kernels.settle(name, Err(error)),
         }
     }
-    let place = |order: &KernelOrder| late.contains(&order.name);
+    let place = |order: &KernelOrder| late.contains(&order.name) || order.builds_more();
     requests
         .sort_by(|one, other| (place(one), one.request.order()).cmp(&(place(other), other.request.order())));
     (Arc::new(kernels), requests)

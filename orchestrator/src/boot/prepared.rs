@@ -137,6 +137,11 @@ pub(super) struct KernelOrder {
 }
 
 impl KernelOrder {
+    /// Returns true if more than the kernel is built, and so can take longer than the preparation of the others.
+    pub(super) fn builds_more(&self) -> bool {
+        matches!(self.request, KernelRequest::Built(_)) && (self.needs_module || !self.asked.is_empty())
+    }
+
     async fn files(&self, cache: &Cache) -> Settled {
         let files = kernel(cache, &self.request).await?;
         let selftests = Selftests::built(cache, &self.request, &self.asked).await?;
@@ -204,8 +209,12 @@ impl Drop for Preparation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::kernel::ready::{Bootable, KernelSymbols};
+    use crate::boot::kernel::{
+        ready::{Bootable, KernelSymbols},
+        resolved::wanted,
+    };
     use s2lab_cache::Quiet;
+    use s2lab_model::steps::Suite;
     use std::{
         future::Future,
         panic::{AssertUnwindSafe, catch_unwind},
@@ -218,6 +227,22 @@ mod tests {
         let boot = Bootable { image, sha256: "5e".into(), modules, absent: vec![], package: None };
         let (symbols, selftests) = (KernelSymbols::default(), Selftests::default());
         KernelFiles { boot, config: None, symbols, selftests, module: MemoryModule::None }
+    }
+
+    #[test]
+    fn a_kernel_with_selftests_or_the_module_is_late_where_they_are_built() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../images");
+        let text = std::fs::read_to_string(folder.join("kernels.yaml")).unwrap();
+        let listed = s2lab_model::kernel::load("kernels.yaml", &text).unwrap_or_else(|e| panic!("{e}"));
+        let late = |name: &str, tests: bool, needs_module| {
+            let request = wanted(&listed, name, &folder).unwrap();
+            let tests = tests.then(|| (Suite::KvmSelftests, BTreeSet::from(["x".to_owned()])));
+            let asked = tests.into_iter().collect();
+            KernelOrder { name: name.into(), request, asked, needs_module }.builds_more()
+        };
+        assert!(late("linux-6.1", true, false) && late("linux-6.1", false, true));
+        assert!(!late("linux-6.1", false, false));
+        assert!(!late("debian-6.12", true, true), "nothing is built for it");
     }
 
     fn offline(missing: &str) -> Settled {
