@@ -97,31 +97,61 @@ pub fn seen<'a>(
         let vmas = vmas(device);
         let mut compared = Compared::default();
         for leaf in leaves {
-            let Some(va) = vmas.iter().find_map(|vma| place(vma, bar, leaf.pa)) else { continue };
+            let places = vmas.iter().filter_map(|vma| place(vma, bar, leaf.pa));
+            let Some(found) = beside(&stage1, memory, places, leaf)? else { continue };
             let Some(next) = left.checked_sub(1) else { break };
             left = next;
             compared.leaves += 1;
-            let own = match stage1.translate(memory, va) {
-                Err(fault @ (Fault::Geometry { .. } | Fault::Disabled { .. })) => {
-                    return Err(NoVmm::Fault(fault));
-                }
-                own => own,
-            };
-            if let Ok(own) = &own
-                && compared.types.iter().all(|(_, known)| *known != own.attr)
+            if let Some(attr) = found.attr
+                && compared.types.iter().all(|(_, known)| *known != attr)
             {
-                compared.types.push((va, own.attr));
+                compared.types.push((found.va, attr));
             }
-            if let Some(own) = contradiction(own, va, leaf) {
+            if let Some(own) = found.contradiction {
                 compared.larger += 1;
                 if compared.kept.len() < MOST_KEPT {
-                    compared.kept.push(Larger { leaf: *leaf, va, own });
+                    compared.kept.push(Larger { leaf: *leaf, va: found.va, own });
                 }
             }
         }
         seen.devices.insert(device.clone(), compared);
     }
     Ok(seen)
+}
+
+/// What the VMM has at an address.
+struct Found {
+    va: u64,
+    attr: Option<Stage1Attr>,
+    /// Its leaf, if it does not contain the guest's.
+    contradiction: Option<Own>,
+}
+
+/// Returns what the VMM has at one of `places`: at the first that contains the leaf, else at the first. From 6.12 on
+/// the VMAs of vfio-pci have the region alone, which is that of several devices
+/// ([`offset_in`](vmas::offset_in)), so only the physical address says which of them is the device's.
+fn beside(
+    stage1: &Stage1,
+    memory: &(impl PhysMem + ?Sized),
+    places: impl Iterator<Item = u64>,
+    leaf: &Stage2Leaf,
+) -> Result<Option<Found>, NoVmm> {
+    let mut first = None;
+    for va in places {
+        let own = match stage1.translate(memory, va) {
+            Err(fault @ (Fault::Geometry { .. } | Fault::Disabled { .. })) => {
+                return Err(NoVmm::Fault(fault));
+            }
+            own => own,
+        };
+        let attr = own.as_ref().ok().map(|own| own.attr);
+        let found = Found { va, attr, contradiction: contradiction(own, va, leaf) };
+        if found.contradiction.is_none() {
+            return Ok(Some(found));
+        }
+        first = first.or(Some(found));
+    }
+    Ok(first)
 }
 
 fn stage1(registers: &BTreeMap<String, u64>) -> Result<Stage1, NoVmm> {

@@ -11,7 +11,7 @@ use crate::scenario::{AssignDriver, Promise};
 use crate::steps::{Observation, ProbeOutcome};
 use crate::verdict::Verdict;
 use guest_tables::{BLOCK, HCR_E2H, PAGE, VmmTables};
-use s2lab_protocol::{ModuleVma, Pgprot, ProbeEnd, VmaKind};
+use s2lab_protocol::{ModuleVma, Pgprot, ProbeEnd, Vma, VmaKind};
 
 /// The address of the BAR in the VMM, by its VMA.
 const VA: u64 = 0xffff_0000_0000;
@@ -95,6 +95,27 @@ fn a_leaf_that_leads_elsewhere_contradicts() {
     vmm.map(VA, 2, BAR_PA + BLOCK);
     let (found, _) = found(&story(&blocks(), &vmm));
     assert_eq!(found, "1 of 1 are not: 2M where the VMM's leaf leads to PA 0x8000200000");
+}
+
+/// Two devices have BARs of the same size and the same region, so each report has the VMAs of both. The first is the
+/// other device's: nothing is mapped there yet, or its own BAR is.
+#[test]
+fn the_vma_of_another_device_is_not_taken_for_the_devices_own() {
+    let other = VA - 2 * BAR_SIZE;
+    let with = |vmm: &VmmTables| {
+        story(&blocks(), vmm).edit(|event| {
+            if let Event::Observed { data: Observation::VmaFlags(flags), .. } = event {
+                let vma = flags.vmas[0].clone();
+                flags.vmas.insert(0, Vma { start: other, end: other + BAR_SIZE, ..vma });
+            }
+        })
+    };
+    assert!(agrees(&with(&whole(2))));
+    let mut elsewhere = whole(2);
+    elsewhere.map(other, 2, BAR_PA + BAR_SIZE);
+    assert!(agrees(&with(&elsewhere)));
+    let (found, _) = found(&with(&VmmTables::of(0)));
+    assert!(found.starts_with("1 of 1 are not: 2M where the VMM has none: "), "{found}");
 }
 
 /// Whether or not the kernel declares the trait.
