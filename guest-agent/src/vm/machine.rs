@@ -89,9 +89,11 @@ impl Device {
         Ok(())
     }
 
-    /// Returns its memslot.
+    /// Returns its memslot, which is made of the host's pages (Linux Documentation/virt/kvm/api.rst,
+    /// KVM_SET_USER_MEMORY_REGION). Of a BAR that is smaller than a page VFIO maps the whole page.
     pub(super) fn slot(&self) -> Slot {
-        let (ipa, size, address) = (self.bar.start, self.bar.size, self.backing.address());
+        let size = self.bar.size.next_multiple_of(rustix::param::page_size() as u64);
+        let (ipa, address) = (self.bar.start, self.backing.address());
         let flags = if self.read_only { Flags::ReadOnly } else { Flags::None };
         Slot { ipa, size, address, flags }
     }

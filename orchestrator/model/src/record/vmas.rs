@@ -13,6 +13,8 @@ const VFIO_REGION_SHIFT: u32 = 40;
 const SYSFS: &str = "/resource";
 /// The smallest page of an arm64 kernel.
 const PAGE: u64 = 4096;
+/// The largest one. A VMA over a BAR that is smaller has a whole page.
+const LARGEST_PAGE: u64 = 64 << 10;
 
 /// Returns the VMAs of a guest's VMM over the device's BAR: see [`reported`].
 pub(crate) fn over_bar<'a>(record: &'a Record, step: usize, guest: &str, device: &str) -> Vec<&'a Vma> {
@@ -56,7 +58,7 @@ pub(crate) fn reported<'a>(record: &'a Record, step: usize, guest: &str, device:
 /// VMAs; then all of them must have the same flag.
 pub(crate) fn offset_in(vma: &Vma, bar: Bar) -> Option<u64> {
     let in_region = vma.offset >> VFIO_REGION_SHIFT == u64::from(bar.index)
-        && vma.end.saturating_sub(vma.start) <= bar.size;
+        && vma.end.saturating_sub(vma.start) <= bar.size.max(LARGEST_PAGE);
     let by_region = in_region.then_some(vma.offset & ((1 << VFIO_REGION_SHIFT) - 1));
     by_address(vma, bar).or(by_region)
 }
@@ -92,5 +94,5 @@ fn within(vma: &Vma, bar: Bar) -> Option<Range<u64>> {
     let length = vma.end.checked_sub(vma.start).filter(|length| *length > 0 && pages)?;
     let start = offset_in(vma, bar)?;
     let end = start.checked_add(length)?;
-    (end <= bar.size.checked_next_multiple_of(PAGE)?).then_some(start..end)
+    (end <= bar.size.max(LARGEST_PAGE)).then_some(start..end)
 }
