@@ -119,7 +119,7 @@ pub fn seen<'a>(
     Ok(seen)
 }
 
-/// What the VMM has at an address.
+/// The VMM's side of a leaf.
 struct Found {
     va: u64,
     attr: Option<Stage1Attr>,
