@@ -5,6 +5,7 @@ use crate::root::Root;
 use crate::waits;
 use s2lab_protocol::{Bar, Facility, Failure};
 use std::fmt;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,19 @@ pub(crate) fn with_memory_space(command: [u8; 2], on: bool) -> [u8; 2] {
     let before = u16::from_le_bytes(command);
     let command = if on { before | MEMORY_SPACE } else { before & !MEMORY_SPACE };
     command.to_le_bytes()
+}
+
+/// Writes the command register by the file `config` of sysfs. The count in `enable` stays.
+pub(crate) fn set_memory_space(root: &Root, address: &Address, on: bool) -> Result<(), Failure> {
+    let file = address.folder().join("config");
+    let path = root.path(&file);
+    let set = || {
+        let config = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        let mut command = [0; 2];
+        config.read_exact_at(&mut command, COMMAND)?;
+        config.write_all_at(&with_memory_space(command, on), COMMAND)
+    };
+    set().map_err(|why| fault::system("write the command register in", file.display(), why))
 }
 
 /// `DDDD:BB:DD.F`, as sysfs names a function.
@@ -183,6 +197,22 @@ pub(crate) fn identifier(root: &Root, address: &Address, name: &str) -> Result<u
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn only_the_bit_of_memory_space_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, address) = (Root::at(folder.path()), Address::parse("0000:01:00.0").unwrap());
+        let file = root.path(address.folder()).join("config");
+        std::fs::create_dir_all(root.path(address.folder())).unwrap();
+        std::fs::write(&file, [0xf4, 0x1a, 0x10, 0x11, 0x07, 0x05, 0x10, 0]).unwrap();
+        let command = || std::fs::read(&file).unwrap()[4..6].to_vec();
+        set_memory_space(&root, &address, false).unwrap();
+        assert_eq!(command(), [0x05, 0x05]);
+        set_memory_space(&root, &address, true).unwrap();
+        assert_eq!(command(), [0x07, 0x05]);
+        std::fs::remove_file(&file).unwrap();
+        assert!(set_memory_space(&root, &address, true).unwrap_err().message.contains("config"));
+    }
 
     #[test]
     fn an_ivshmem_has_two_memory_bars() {

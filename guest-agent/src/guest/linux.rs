@@ -4,7 +4,7 @@ use super::bar::Mapped;
 use super::hold::Spinners;
 use super::machine::{Loads, Machine, Storer, Stores, Target};
 use super::span::Placed;
-use super::{command, load, probe, store, together::together, transfer};
+use super::{load, probe, store, together::together, transfer};
 use crate::{
     cpus::{self, pin_to},
     fault,
@@ -108,7 +108,7 @@ impl Machine for Linux {
 
     fn set_memory_space(&mut self, address: &str, on: bool) -> Result<(), Failure> {
         let function = pci::behind(&self.root, &Address::parse(address)?)?;
-        command::set_memory_space(&self.root, &function, on)
+        pci::set_memory_space(&self.root, &function, on)
     }
 
     /// A guest does not know its memslots.

@@ -2,7 +2,7 @@
 
 use super::platform;
 use crate::fault;
-use crate::pci::Address;
+use crate::pci::{self, Address};
 use crate::platform::Name;
 use crate::root::Root;
 use s2lab_protocol::Failure;
@@ -23,9 +23,11 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    /// Notes that the cell uses a device, before a driver gets it.
+    /// Notes that the cell uses a device, before a driver gets it. QEMU knows no place of a BAR without memory space, and
+    /// a device for which the kernel has no driver never had it.
     pub(super) fn used_by_cell(&mut self, root: &Root, address: &Address) -> Result<(), Failure> {
         if !self.fresh.contains_key(address) {
+            pci::set_memory_space(root, address, true)?;
             self.fresh.insert(address.clone(), config(root, address)?);
         }
         self.used.insert(address.clone());
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A device that a driver has, with a configuration space of four bytes.
+    /// A device that a driver has, with a configuration space of eight bytes, whose memory space is off.
     fn device() -> (tempfile::TempDir, Root, std::path::PathBuf, Address) {
         let folder = tempfile::tempdir().unwrap();
         let (root, function) = fixture(folder.path());
@@ -115,7 +117,7 @@ mod tests {
         for name in ["driver/unbind", "reset"] {
             fs::write(function.join(name), "").unwrap();
         }
-        fs::write(function.join("config"), [0xf4, 0x1a, 0x10, 0x11]).unwrap();
+        fs::write(function.join("config"), [0xf4, 0x1a, 0x10, 0x11, 0, 0, 0, 0]).unwrap();
         (folder, root, function, Address::parse("0000:01:00.0").unwrap())
     }
 
@@ -125,6 +127,7 @@ mod tests {
         let mut devices = Devices::default();
         let text = |name: &str| fs::read_to_string(function.join(name)).unwrap();
         devices.used_by_cell(&root, &address).unwrap();
+        assert_eq!(fs::read(function.join("config")).unwrap()[4..], [2, 0, 0, 0], "memory space is on");
         devices.release(&root, false).unwrap();
         assert_eq!([text("driver/unbind"), text("reset")], ["0000:01:00.0", ""], "no cell follows");
         fs::write(function.join("driver/unbind"), "").unwrap();
@@ -146,12 +149,12 @@ mod tests {
         devices.release(&root, true).unwrap();
         // The state of a later cell is compared with the first, too.
         devices.used_by_cell(&root, &address).unwrap();
-        fs::write(function.join("config"), [0xf4, 0x1a, 0x11, 0x11]).unwrap();
+        fs::write(function.join("config"), [0xf4, 0x1a, 0x11, 0x11, 2, 0, 0, 0]).unwrap();
         let failure = devices.release(&root, true).unwrap_err();
         assert!(failure.message.contains("0x2 (0x11 instead of 0x10), differ"), "{}", failure.message);
         devices.used_by_cell(&root, &address).unwrap();
         fs::write(function.join("config"), [0xf4]).unwrap();
-        assert!(devices.release(&root, true).unwrap_err().message.contains("4 and 1"));
+        assert!(devices.release(&root, true).unwrap_err().message.contains("8 and 1"));
     }
 
     #[test]
