@@ -108,9 +108,7 @@ impl BootFiles {
         let fetched = async {
             let userland = cache.host_userland().await?;
             let guest_kernel = guest_kernel(&cache, listed, guest, folder).await?;
-            let (kernels, requests) = requests(sources, cells, late);
-            let more = requests.iter().filter(|order| order.builds_more()).map(|order| order.name.clone());
-            let late = late.iter().cloned().chain(more).collect();
+            let (kernels, requests, late) = requests(sources, cells, late);
             let begun = Preparation::begin(cache.clone(), Arc::clone(lanes), Arc::clone(&kernels), requests);
             let begun = preparation.insert(begun);
             kernels.begin(&late).await;
@@ -323,12 +321,13 @@ async fn plugin(cache: &Cache) -> Result<Result<Plugin, String>, CacheError> {
 }
 
 /// Returns the kernels of `cells`, of which those are settled that need no preparation, and the requests
-/// for the others in the order of their preparation: those of `late` last, and those for which more is built.
+/// for the others in the order of their preparation. The last of them, whose names are returned too, are those of
+/// `late` and those for which more is built.
 pub(super) fn requests(
     KernelSources { listed, folder, chosen, checked, .. }: KernelSources<'_>,
     cells: &[PlannedCell],
     late: &BTreeSet<String>,
-) -> (Arc<PreparedKernels>, Vec<KernelOrder>) {
+) -> (Arc<PreparedKernels>, Vec<KernelOrder>, BTreeSet<String>) {
     let kernels = PreparedKernels::awaited(names(cells).cloned());
     let mut requests = vec![];
     for name in names(cells) {
@@ -342,10 +341,12 @@ pub(super) fn requests(
             (None, Err(error)) => kernels.settle(name, Err(error)),
         }
     }
-    let place = |order: &KernelOrder| late.contains(&order.name) || order.builds_more();
+    let is_late = |order: &&KernelOrder| late.contains(&order.name) || order.builds_more();
+    let late: BTreeSet<String> = requests.iter().filter(is_late).map(|order| order.name.clone()).collect();
+    let place = |order: &KernelOrder| late.contains(&order.name);
     requests
         .sort_by(|one, other| (place(one), one.request.order()).cmp(&(place(other), other.request.order())));
-    (Arc::new(kernels), requests)
+    (Arc::new(kernels), requests, late)
 }
 
 /// Keeps the QEMUs that could be had. If one of several is missing, the others can be tested with, and the

@@ -13,7 +13,7 @@ const VFIO_REGION_SHIFT: u32 = 40;
 const SYSFS: &str = "/resource";
 /// The smallest page of an arm64 kernel.
 const PAGE: u64 = 4096;
-/// The largest one. A VMA over a BAR that is smaller has a whole page.
+/// The largest one. A VMA over a BAR that is smaller may have a whole page.
 const LARGEST_PAGE: u64 = 64 << 10;
 
 /// Returns the VMAs of a guest's VMM over the device's BAR: see [`reported`].
@@ -71,9 +71,10 @@ fn by_address(vma: &Vma, bar: Bar) -> Option<u64> {
 /// over a part of it only.
 pub(crate) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Option<String> {
     let bar = record.session.around.bar(device)?;
+    let page = record.session.host.as_ref().map_or(PAGE, |host| u64::from(host.page_size));
     let mut parts = vec![];
     for vma in vmas {
-        let whole = || within(vma, bar);
+        let whole = || within(vma, bar, page);
         let Some(part) = whole() else {
             let Vma { start, end, offset, .. } = vma;
             return Some(format!("{start:#x}..{end:#x} at offset {offset:#x}"));
@@ -88,11 +89,11 @@ pub(crate) fn contradiction(record: &Record, device: &str, vmas: &[&Vma]) -> Opt
     (reached < bar.size).then(|| format!("{reached:#x} of {:#x} bytes", bar.size))
 }
 
-/// Returns the bytes of the BAR that a VMA maps, if it is made of pages of it.
-fn within(vma: &Vma, bar: Bar) -> Option<Range<u64>> {
+/// Returns the bytes of the BAR that a VMA maps, if it is made of pages of it. The host has pages of `page` bytes.
+fn within(vma: &Vma, bar: Bar, page: u64) -> Option<Range<u64>> {
     let pages = [vma.start, vma.end, vma.offset].iter().all(|number| number.is_multiple_of(PAGE));
     let length = vma.end.checked_sub(vma.start).filter(|length| *length > 0 && pages)?;
     let start = offset_in(vma, bar)?;
     let end = start.checked_add(length)?;
-    (end <= bar.size.max(LARGEST_PAGE)).then_some(start..end)
+    (end <= bar.size.checked_next_multiple_of(page)?).then_some(start..end)
 }

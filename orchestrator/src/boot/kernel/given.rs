@@ -181,11 +181,11 @@ mod tests {
             };
             requests(sources, &cells, &BTreeSet::new())
         };
-        let (kernels, left) = due_of(&checked);
+        let (kernels, left, _) = due_of(&checked);
         assert!(left.is_empty());
         let files = kernels.get("mine").unwrap().as_ref().unwrap();
         assert_eq!(files.boot.sha256, due);
-        let (unchecked, left) = due_of(&CheckedKernels::default());
+        let (unchecked, left, _) = due_of(&CheckedKernels::default());
         assert!(!unchecked.is_settled("mine") && left.len() == 1, "it is read again");
         assert!(runtime.block_on(kernel(&open(), &wanted)).is_err());
 
