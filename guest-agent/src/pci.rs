@@ -17,10 +17,11 @@ const IORESOURCE_PREFETCH: u64 = 0x2000;
 /// Resources 0..=5 are BARs; the ROM and the bridge's windows follow.
 const BARS: usize = 6;
 
-/// The place of the command register in the configuration space, and its bit of memory space (PCI
-/// Local Bus 3.0, 6.1 and 6.2.2).
+/// The place of the command register in the configuration space, and its bits of memory space and of bus mastering
+/// (PCI Local Bus 3.0, 6.1 and 6.2.2).
 pub(crate) const COMMAND: u64 = 4;
 const MEMORY_SPACE: u16 = 1 << 1;
+const BUS_MASTER: u16 = 1 << 2;
 
 /// Returns a command register with memory space on or off.
 pub(crate) fn with_memory_space(command: [u8; 2], on: bool) -> [u8; 2] {
@@ -40,6 +41,11 @@ pub(crate) fn set_memory_space(root: &Root, address: &Address, on: bool) -> Resu
         config.write_all_at(&with_memory_space(command, on), COMMAND)
     };
     set().map_err(|why| fault::system("write the command register in", file.display(), why))
+}
+
+/// Returns a command register that lets the function access memory by itself.
+pub(crate) fn with_bus_master(command: [u8; 2]) -> [u8; 2] {
+    (u16::from_le_bytes(command) | BUS_MASTER).to_le_bytes()
 }
 
 /// `DDDD:BB:DD.F`, as sysfs names a function.

@@ -17,6 +17,7 @@ const DEVICE_GET_REGION_INFO: Opcode = opcode::none(TYPE, BASE + 8);
 const DEVICE_SET_IRQS: Opcode = opcode::none(TYPE, BASE + 10);
 const DEVICE_RESET: Opcode = opcode::none(TYPE, BASE + 11);
 const DEVICE_PCI_HOT_RESET: Opcode = opcode::none(TYPE, BASE + 13);
+const IOMMU_MAP_DMA: Opcode = opcode::none(TYPE, BASE + 13);
 const DEVICE_FEATURE: Opcode = opcode::none(TYPE, BASE + 17);
 /// VFIO_TYPE1v2_IOMMU.
 const TYPE1_V2: usize = 3;
@@ -31,6 +32,8 @@ const CONFIGURATION: u32 = 7;
 const REQUEST: u32 = 4;
 /// VFIO_IRQ_SET_DATA_EVENTFD with VFIO_IRQ_SET_ACTION_TRIGGER.
 const BY_EVENT: u32 = 1 << 2 | 1 << 5;
+/// VFIO_DMA_MAP_FLAG_READ with VFIO_DMA_MAP_FLAG_WRITE.
+const READ_AND_WRITE: u32 = 1 << 0 | 1 << 1;
 /// VFIO_DEVICE_FEATURE_SET with VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY and _EXIT (since Linux 6.1).
 const LOW_POWER_ENTRY: u32 = 1 << 17 | 3;
 const LOW_POWER_EXIT: u32 = 1 << 17 | 5;
@@ -79,6 +82,34 @@ pub(crate) fn use_iommu(container: impl AsFd, iommu: Iommu) -> Result<()> {
     unsafe { ioctl(container, rustix::ioctl::IntegerSetter::<SET_IOMMU>::new_usize(number)) }
 }
 
+/// Memory of this process that the devices of a container may access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dma {
+    /// The first address for the devices.
+    pub(crate) iova: u64,
+    /// The first address in this process.
+    pub(crate) address: u64,
+    /// Bytes.
+    pub(crate) size: u64,
+}
+
+/// Maps memory for the devices of a container. The kernel pins it.
+pub(crate) fn map_dma(container: impl AsFd, Dma { iova, address, size }: Dma) -> Result<()> {
+    /// `struct vfio_iommu_type1_dma_map`.
+    #[repr(C)]
+    struct Map {
+        argsz: u32,
+        flags: u32,
+        vaddr: u64,
+        iova: u64,
+        size: u64,
+    }
+    let argsz = size_of::<Map>() as u32;
+    let map = Map { argsz, flags: READ_AND_WRITE, vaddr: address, iova, size };
+    // SAFETY: the kernel reads `argsz` bytes. Who uses the memory answers for what devices write to it.
+    unsafe { ioctl(container, Setter::<IOMMU_MAP_DMA, Map>::new(map)) }
+}
+
 /// Opens the device of a group with this PCI address or name.
 pub(crate) fn device(group: impl AsFd, address: &str) -> Result<OwnedFd> {
     let name = CString::new(address).map_err(|_| rustix::io::Errno::INVAL)?;
@@ -121,10 +152,20 @@ pub(crate) fn signal_request(device: impl AsFd, event: RawFd) -> Result<()> {
 
 /// Lets a function decode its memory addresses, or not.
 pub(crate) fn set_memory_space(device: impl AsFd, on: bool) -> Result<()> {
+    change_command(device, |command| pci::with_memory_space(command, on))
+}
+
+/// Lets a function access memory by itself.
+pub(crate) fn set_bus_master(device: impl AsFd) -> Result<()> {
+    change_command(device, pci::with_bus_master)
+}
+
+/// Changes the command register of a function.
+fn change_command(device: impl AsFd, change: impl Fn([u8; 2]) -> [u8; 2]) -> Result<()> {
     let at = region(&device, CONFIGURATION)?.offset + pci::COMMAND;
     let mut command = [0; 2];
     let read = rustix::io::pread(&device, &mut command, at)?;
-    let written = rustix::io::pwrite(&device, &pci::with_memory_space(command, on), at)?;
+    let written = rustix::io::pwrite(&device, &change(command), at)?;
     if (read, written) == (2, 2) { Ok(()) } else { Err(rustix::io::Errno::IO) }
 }
 
@@ -191,6 +232,8 @@ mod tests {
         let of = [SET_IOMMU, GROUP_SET_CONTAINER, GROUP_GET_DEVICE_FD, DEVICE_GET_REGION_INFO, DEVICE_RESET];
         assert_eq!(of, [0x3b66, 0x3b68, 0x3b6a, 0x3b6c, 0x3b6f]);
         assert_eq!([DEVICE_SET_IRQS, DEVICE_PCI_HOT_RESET, DEVICE_FEATURE], [0x3b6e, 0x3b71, 0x3b75]);
+        // The same number as that of another request, which is made of a device.
+        assert_eq!(IOMMU_MAP_DMA, DEVICE_PCI_HOT_RESET);
         assert_eq!(size_of::<Region>(), 32);
     }
 

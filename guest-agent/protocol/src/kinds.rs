@@ -76,15 +76,18 @@ pub enum AssignKind {
     VfioPlatform,
     /// Through a VMA of s2lab's own kernel module, from no driver.
     Module,
+    /// Through VFIO, from the driver vfio-pci: a virtual function of the device, whose own driver is igb.
+    VirtualFunction,
 }
 
 impl AssignKind {
-    pub const ALL: [AssignKind; 5] = [
+    pub const ALL: [AssignKind; 6] = [
         AssignKind::VfioPci,
         AssignKind::Sysfs,
         AssignKind::SysfsWc,
         AssignKind::VfioPlatform,
         AssignKind::Module,
+        AssignKind::VirtualFunction,
     ];
 
     /// The word in scenarios and messages.
@@ -95,6 +98,7 @@ impl AssignKind {
             AssignKind::SysfsWc => "sysfs-wc",
             AssignKind::VfioPlatform => "vfio-platform",
             AssignKind::Module => "module",
+            AssignKind::VirtualFunction => "virtual-function",
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod ask;
 mod bar;
 mod console;
 mod dump;
+pub mod ethernet;
 mod frame;
 mod kinds;
 mod manner;

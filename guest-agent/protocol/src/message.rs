@@ -124,4 +124,10 @@ pub enum Facility {
     NestedVirtualization,
     /// The advice of madvise(2) about transparent huge pages.
     TransparentHugePages,
+    /// The driver igb.
+    Igb,
+    /// The number of virtual functions in sysfs.
+    VirtualFunctions,
+    /// Sockets of AF_PACKET.
+    PacketSockets,
 }

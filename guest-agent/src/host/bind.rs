@@ -1,6 +1,7 @@
 //! Binding a PCI function to a driver through sysfs. Platform devices are in `platform.rs`.
 
-use super::{Host, platform};
+use super::interface::Interface;
+use super::{Host, function, platform};
 use crate::agent::Answers;
 use crate::modules::ModuleError;
 use crate::pci::{self, Address};
@@ -21,8 +22,34 @@ impl Answers<Bind> for Host<'_> {
         }
         let address = pci::below(root, &Address::parse(&port)?)?;
         self.devices.used_by_cell(root, &address)?;
+        if kind == AssignKind::VirtualFunction {
+            self.devices.functions_used_by_cell(&address);
+            let bound = bind_function(root, &device, &address, failed)?;
+            self.interfaces.insert(device, Interface::up(root, &address)?);
+            return Ok(bound);
+        }
         bind(root, &device, &port, kind, failed)
     }
+}
+
+/// Makes a virtual function of a physical one, and binds it to vfio-pci.
+fn bind_function(
+    root: &Root,
+    device: &str,
+    physical: &Address,
+    failed: &[ModuleError],
+) -> Result<BoundDevice, Failure> {
+    needs(root, failed)?;
+    let address = function::make(root, physical, failed)?;
+    // QEMU maps the BARs of a virtual function by the function's own bit of memory space, and vfio-pci sets that when a
+    // VMM opens it (QEMU 10.0 hw/pci/pci.c, pci_bar_address). A function with a driver is not enabled by hand.
+    if bound_to(root, &address).is_none() {
+        pci::enable(root, &address)?;
+    }
+    let bound = to_driver(root, &address, AssignKind::VfioPci.name(), Facility::VfioPci);
+    let group = pci::group(root, &address)?;
+    bound?;
+    described(root, device, &address, Some(group))
 }
 
 /// Binds the first function below root port `port` to the driver of `kind`, if it has one: vfio-pci
@@ -38,7 +65,7 @@ fn bind(
     let iommu_group = match kind {
         AssignKind::VfioPci => {
             needs(root, failed)?;
-            let bound = to_vfio(root, &address);
+            let bound = to_driver(root, &address, AssignKind::VfioPci.name(), Facility::VfioPci);
             // Without a group the driver refuses the function.
             let group = pci::group(root, &address)?;
             bound?;
@@ -48,17 +75,26 @@ fn bind(
             to_none(root, &address)?;
             pci::group(root, &address).ok()
         }
-        AssignKind::VfioPlatform => {
+        AssignKind::VfioPlatform | AssignKind::VirtualFunction => {
             return Err(fault::invalid(format_args!("{address} is a PCI function, not for {kind}")));
         }
     };
+    described(root, device, &address, iommu_group)
+}
+
+fn described(
+    root: &Root,
+    device: &str,
+    address: &Address,
+    iommu_group: Option<u32>,
+) -> Result<BoundDevice, Failure> {
     Ok(BoundDevice {
         device: device.to_owned(),
-        vendor: pci::identifier(root, &address, "vendor")?,
-        id: pci::identifier(root, &address, "device")?,
-        driver: bound_to(root, &address).unwrap_or_default(),
+        vendor: pci::identifier(root, address, "vendor")?,
+        id: pci::identifier(root, address, "device")?,
+        driver: bound_to(root, address).unwrap_or_default(),
         iommu_group,
-        bars: pci::bars(root, &address)?,
+        bars: pci::bars(root, address)?,
         address: address.to_string(),
     })
 }
@@ -67,16 +103,21 @@ fn bind(
 const BOUND: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Binds a function to vfio-pci. Waits for it: right after a plug the kernel does not match the function with drivers
+/// Binds a function to a driver. Waits for it: right after a plug the kernel does not match the function with drivers
 /// yet, and binds it by itself a moment later, by the override (Linux 6.1 to 6.12 drivers/pci/bus.c,
 /// pci_bus_add_device). The function gets its IOMMU group with the first driver that it meets (drivers/base/dd.c,
 /// really_probe: `dma_configure`).
-fn to_vfio(root: &Root, address: &Address) -> Result<(), Failure> {
-    let (driver, folder) = (AssignKind::VfioPci.name(), address.folder());
+pub(super) fn to_driver(
+    root: &Root,
+    address: &Address,
+    driver: &str,
+    facility: Facility,
+) -> Result<(), Failure> {
+    let (is_vfio, folder) = (facility == Facility::VfioPci, address.folder());
     if bound_to(root, address).as_deref() == Some(driver) {
         return Ok(());
     }
-    let refused = |why: Failure| fault::refused(Facility::VfioPci, why.message);
+    let refused = |why: Failure| fault::refused(facility, why.message);
     root.write(folder.join("driver_override"), driver).map_err(refused)?;
     if root.exists(folder.join("driver")) {
         // A driver that refuses the function meanwhile need not release it.
@@ -84,15 +125,16 @@ fn to_vfio(root: &Root, address: &Address) -> Result<(), Failure> {
     }
     root.write("sys/bus/pci/drivers_probe", &address.to_string()).map_err(refused)?;
     let is_bound = || bound_to(root, address).as_deref() == Some(driver);
-    // The link comes before the end of the driver's probe, the folder with it (drivers/vfio/vfio_main.c,
+    // The link comes before the end of the driver's probe, the folder of VFIO with it (drivers/vfio/vfio_main.c,
     // __vfio_register_dev). Kernels before 6.1 have no such folder.
-    waits::until(BOUND, PAUSE, || (is_bound() && root.exists(folder.join("vfio-dev"))).then_some(()));
+    let is_ready = || is_bound() && (!is_vfio || root.exists(folder.join("vfio-dev")));
+    waits::until(BOUND, PAUSE, || is_ready().then_some(()));
     match bound_to(root, address) {
         Some(found) if found == driver => Ok(()),
         found => {
             let found = found.unwrap_or_else(|| "no driver".to_owned());
             let what = format_args!("cannot bind {address} to {driver}: it is bound to {found}");
-            Err(fault::refused(Facility::VfioPci, what))
+            Err(fault::refused(facility, what))
         }
     }
 }
@@ -126,7 +168,7 @@ fn needs(root: &Root, failed: &[ModuleError]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn bound_to(root: &Root, address: &Address) -> Option<String> {
+pub(super) fn bound_to(root: &Root, address: &Address) -> Option<String> {
     root.link_name(address.folder().join("driver"))
 }
 

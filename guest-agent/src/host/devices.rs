@@ -1,6 +1,6 @@
 //! The devices of a host that serves several cells: each begins with them as a fresh boot has them.
 
-use super::platform;
+use super::{function, platform};
 use crate::fault;
 use crate::pci::{self, Address};
 use crate::platform::Name;
@@ -18,6 +18,8 @@ pub(super) struct Devices {
     fresh: BTreeMap<Address, Vec<u8>>,
     /// Those that the present cell uses.
     used: BTreeSet<Address>,
+    /// Those of them of which it uses virtual functions.
+    physical: BTreeSet<Address>,
     /// Its platform devices.
     platform: BTreeSet<Name>,
 }
@@ -34,6 +36,11 @@ impl Devices {
         Ok(())
     }
 
+    /// Notes that the cell uses virtual functions of a device.
+    pub(super) fn functions_used_by_cell(&mut self, physical: &Address) {
+        self.physical.insert(physical.clone());
+    }
+
     /// Notes that the cell uses a platform device.
     pub(super) fn platform_used_by_cell(&mut self, name: Name) {
         self.platform.insert(name);
@@ -47,7 +54,9 @@ impl Devices {
     /// that of a fresh boot.
     pub(super) fn release(&mut self, root: &Root, follows: bool) -> Result<(), Failure> {
         let (used, of_platform) = (std::mem::take(&mut self.used), std::mem::take(&mut self.platform));
-        let taken = used.iter().try_for_each(|address| take(root, address));
+        let physical = std::mem::take(&mut self.physical);
+        let removed = physical.iter().try_for_each(|address| function::remove(root, address));
+        let taken = removed.and_then(|()| used.iter().try_for_each(|address| take(root, address)));
         let of_pci = if follows { taken.and_then(|()| self.reset(root, &used)) } else { taken };
         of_platform.iter().try_for_each(|name| platform::release(root, name)).and(of_pci)
     }

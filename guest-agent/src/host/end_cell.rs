@@ -14,6 +14,7 @@ impl Host<'_> {
         if let Some(Ok(trace)) = &mut self.trace {
             trace.forget();
         }
+        self.interfaces.clear();
         let root = &self.agent.root;
         let ran = self.ran.as_ref().map(|name| format!("the program {name} has run in it"));
         let unclean = self.devices.release(root, follows).err().map(|why| why.message).or(ran);

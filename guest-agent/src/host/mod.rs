@@ -9,6 +9,8 @@ mod devices;
 mod dump;
 mod end_cell;
 mod faults;
+mod function;
+mod interface;
 pub(crate) mod look;
 mod memory;
 mod platform;
@@ -32,6 +34,7 @@ use crate::program::Program;
 use crate::root::Root;
 use devices::Devices;
 use faults::FaultTrace;
+use interface::Interface;
 use look::Looks;
 use router::Downlinks;
 use s2lab_protocol::ask::{HostRequest, InHost, Request, Resume, StartGuest};
@@ -52,6 +55,8 @@ struct Host<'a> {
     downlinks: Arc<Downlinks>,
     guests: BTreeMap<String, Guest>,
     devices: Devices,
+    /// The interfaces of the devices of which guests have virtual functions.
+    interfaces: BTreeMap<String, Interface>,
     /// The trace of stage-2 faults, since before the first guest, or the reason why there is none.
     trace: Option<Result<FaultTrace, String>>,
     program: Program,
@@ -79,10 +84,11 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     });
     started.map_err(|why| LinkError::Stream { doing: "starting the reader of", why })?;
     ssh::start(&agent.root, &agent.link)?;
-    let (guests, devices) = (BTreeMap::new(), Devices::default());
+    let (guests, devices, interfaces) = (BTreeMap::new(), Devices::default(), BTreeMap::new());
     let program = Program::at(agent.root.clone());
     let (trace, ran, tables) = (None, None, None);
-    Host { agent: &agent, downlinks, guests, devices, trace, program, ran, tables }.answer_all(&requests)
+    Host { agent: &agent, downlinks, guests, devices, interfaces, trace, program, ran, tables }
+        .answer_all(&requests)
 }
 
 /// A thread that sorts s2lab's frames: requests to the host go into the queue, frames to guests to
@@ -160,6 +166,7 @@ impl Host<'_> {
             HostRequest::EndCell(_) => Err(fault::invalid("a cell ends in the agent's loop")),
             HostRequest::Faults(ask) => self.reply(ask),
             HostRequest::Finish(_) => Err(fault::invalid("finish ends the agent's loop")),
+            HostRequest::Frames(ask) => self.reply(ask),
             HostRequest::Memory(ask) => self.reply(ask),
             HostRequest::PutProgram(ask) => self.reply(InHost(ask)),
             HostRequest::Reset(ask) => self.reply(ask),

@@ -2,6 +2,8 @@
 
 use super::backing::{self, Backing};
 use super::buffer::Buffer;
+use super::function;
+use super::igbvf;
 use super::image::{self, Segment};
 use super::layout;
 use super::marks::{self, Marks};
@@ -18,10 +20,11 @@ use crate::guest::probe;
 use crate::guest::span::Placed;
 use crate::guest::together::together;
 use crate::root::Root;
+use crate::vfio::Dma;
 use s2lab_protocol::ask::{
     AssignedDevice, Memslot, MemslotDone, Plug, Probe, ProbeDone, StartGuest, Transfer, Transferred,
 };
-use s2lab_protocol::{Bar, Failure, MOST_VCPUS, MapKind, Mapping, ProbeEnd, Row, WORD};
+use s2lab_protocol::{AssignKind, Bar, Failure, MOST_VCPUS, MapKind, Mapping, ProbeEnd, Row, WORD};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -74,6 +77,8 @@ pub(super) struct Device {
     /// The BAR with its IPA.
     bar: Bar,
     read_only: bool,
+    /// The memory that it may access.
+    dma: Option<Dma>,
     pub(super) backing: Backing,
 }
 
@@ -85,8 +90,18 @@ impl Device {
 
     /// Takes the BAR again, after it was given up.
     pub(super) fn take(&mut self, root: &Root) -> Result<(), Failure> {
-        self.backing = backing::of(root, &self.assigned, self.bar)?;
+        self.backing = backing::of(root, &self.assigned, self.bar, self.dma)?;
         Ok(())
+    }
+
+    /// Returns its name in the scenario.
+    pub(super) fn name(&self) -> &str {
+        &self.assigned.device
+    }
+
+    /// Returns true if it may access memory by itself.
+    pub(super) fn has_dma(&self) -> bool {
+        self.dma.is_some()
     }
 
     /// Returns its memslot, which is made of the host's pages (Linux Documentation/virt/kvm/api.rst,
@@ -135,15 +150,23 @@ impl Plan {
             return Err(fault::invalid("a memslot of two regions is not read-only"));
         }
         let ram = if guest.upper_read_only { ram.with_read_only_half()? } else { ram };
-        let parts = Parts::of(&ram, &image, guest.cpus)?;
+        let is_function = |device: &&AssignedDevice| device.kind == AssignKind::VirtualFunction;
+        let dma = match guest.devices.iter().filter(is_function).count() {
+            0 => None,
+            1 => Some(igbvf::MEMORY),
+            more => return Err(fault::invalid(format_args!("a VM has one virtual function, not {more}"))),
+        };
+        let parts = Parts::of(&ram, &image, guest.cpus, dma)?;
         let ipas = joined
             .map_or_else(|| layout::place(sizes.iter().copied()), |joined| joined.place(memory, &sizes));
         let ipas = ipas.ok_or_else(|| fault::invalid("the BARs of the VM do not fit its address space"))?;
         let mut devices = vec![];
         for ((assigned, bar), ipa) in bars.into_iter().zip(ipas) {
+            let dma = is_function(&assigned).then(|| ram.dma());
             devices.push(Device {
                 guest_address: format!("0000:00:{:02x}.0", assigned.guest_slot),
-                backing: backing::of(root, assigned, bar)?,
+                dma,
+                backing: backing::of(root, assigned, bar, dma)?,
                 bar: Bar { start: ipa, ..bar },
                 read_only: assigned.read_only,
                 assigned: assigned.clone(),
@@ -193,7 +216,8 @@ impl Plan {
             stage1.map(segment.start, ram.ipa(*part), segment.size(), Attribute::WriteBack, rights)?;
         }
         let data = Rights { write: true, execute: false };
-        for part in parts.cpus.iter().flat_map(|cpu| [cpu.mailbox, cpu.stack, cpu.buffer]) {
+        let of_cpus = parts.cpus.iter().flat_map(|cpu| [cpu.mailbox, cpu.stack, cpu.buffer]);
+        for part in of_cpus.chain(parts.dma) {
             let va = ram.at(part).addr().get() as u64;
             stage1.map(va, ram.ipa(part), part.size, Attribute::WriteBack, data)?;
         }
@@ -245,6 +269,8 @@ pub(super) struct Vm<C> {
     /// The memslots that were divided.
     pub(super) divided: Vec<u32>,
     edges: Vec<Part>,
+    /// The memory that a virtual function accesses too.
+    pub(super) dma: Option<Part>,
     pub(super) marks: Marks,
     stage1: Stage1,
     hypervisor: Option<Stage2>,
@@ -267,11 +293,29 @@ impl<C: Calls> Vm<C> {
         let Plan { root, devices, stage1, hypervisor, joined, parts, .. } = plan;
         // KVM drops the whole shadow of a guest hypervisor's stage 2 when the host takes any page (Linux 7.3
         // arch/arm64/kvm/mmu.c, kvm_unmap_gfn_range), and a look would see no BAR.
-        let may_discard = parts.ends_anonymous && hypervisor.is_none();
+        // A page that is mapped for a device stays the device's when it is discarded, and the guest gets another
+        // (QEMU 10.0 hw/vfio/container.c inhibits it: ram_block_discard_disable).
+        let has_dma = parts.dma.is_some();
+        let may_discard = parts.ends_anonymous && hypervisor.is_none() && !has_dma;
+        let dma = parts.dma;
         let (edges, marks) = (parts.edges, Marks::new(parts.marks, may_discard));
         let (calls, mapped, spinners) = (Arc::new(calls), vec![], Spinners::none());
         let divided = vec![];
-        Vm { root, ram, devices, joined, divided, edges, marks, stage1, hypervisor, calls, mapped, spinners }
+        Vm {
+            root,
+            ram,
+            devices,
+            joined,
+            divided,
+            edges,
+            dma,
+            marks,
+            stage1,
+            hypervisor,
+            calls,
+            mapped,
+            spinners,
+        }
     }
 
     /// Loads a word of each table that was made since. The VMM has written them, and stage 2 has
@@ -390,8 +434,8 @@ impl<C: Calls> Machine for Vm<C> {
         plug::operate(self, ask)
     }
 
-    fn transfer(&mut self, _: &Transfer) -> Result<Transferred, Failure> {
-        Err(fault::invalid("a guest of the built-in VMM has no driver"))
+    fn transfer(&mut self, ask: &Transfer) -> Result<Transferred, Failure> {
+        function::transfer(self, ask)
     }
 
     fn probe(&mut self, ask: Probe) -> Result<ProbeDone, Failure> {

@@ -13,6 +13,8 @@ mod backing;
 mod buffer;
 mod control;
 mod copy;
+mod function;
+mod igbvf;
 mod image;
 mod kvm;
 mod layout;

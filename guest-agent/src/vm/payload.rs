@@ -4,12 +4,14 @@
 //! variable of a thread. What does not hold to that ends in an exception, which is reported. A vCPU
 //! calls the function in its [`Mailbox`], and stores to the doorbell when it returns.
 
+use super::igbvf::{Driver, InBar, Memory, Trouble};
 use super::machine::{Calls, Returned};
 use crate::guest::machine::{Loads, Stores};
 use crate::guest::probe::Access;
 use crate::guest::span::Placed;
 use crate::guest::{hold, load, store};
 use s2lab_protocol::Failure;
+use s2lab_protocol::ask::Direction;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -283,6 +285,41 @@ pub(super) fn probe(
     }
 }
 
+/// Frames of a virtual function.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frames {
+    pub(super) registers: InBar,
+    pub(super) memory: Memory,
+    pub(super) direction: Direction,
+    pub(super) frames: u16,
+    pub(super) seed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FramesCall {
+    of: Frames,
+    end: Result<Option<u64>, Trouble>,
+}
+
+/// Sends or receives frames on the first vCPU, with a driver that it starts first. Returns the offset of the first word
+/// that was received and is not the pattern.
+pub(super) fn frames(calls: &impl Calls, of: Frames) -> Result<Result<Option<u64>, Trouble>, Failure> {
+    unsafe extern "C" fn run(argument: *mut u8) {
+        // SAFETY: the argument is a call in the buffer.
+        let call = unsafe { &mut *argument.cast::<FramesCall>() };
+        let Frames { registers, memory, direction, frames, seed } = call.of;
+        let driver = Driver { registers, memory, wait: clock::until };
+        call.end = driver.start().and_then(|()| match direction {
+            Direction::Write => driver.send(frames, seed).map(|()| None),
+            Direction::Read => Ok(driver.receive(frames, seed)),
+        });
+    }
+    let call = calls.buffer(0)?.put(&[FramesCall { of, end: Ok(None) }])?;
+    finished(calls, calls.call(0, run, call.cast().as_ptr())?)?;
+    // SAFETY: the vCPU has returned from it.
+    Ok(unsafe { call.read() }.end)
+}
+
 #[derive(Debug, Clone, Copy)]
 struct SpinCall {
     nonce: u64,
@@ -349,6 +386,25 @@ mod clock {
     #[cfg(not(target_arch = "aarch64"))]
     fn per_second() -> u64 {
         1_000_000_000
+    }
+
+    /// The time in which a device does what it is asked for: a fifth of that of a call.
+    const PATIENCE_SECONDS: u64 = 5;
+
+    /// Calls `is_done` until it returns true. Returns false if it does not for [`PATIENCE_SECONDS`].
+    pub(super) fn until(is_done: &mut dyn FnMut() -> bool) -> bool {
+        let begin = ticks();
+        let patience = per_second().saturating_mul(PATIENCE_SECONDS);
+        loop {
+            // What comes while the time passes still counts.
+            let is_last = ticks().saturating_sub(begin) > patience;
+            if is_done() {
+                return true;
+            }
+            if is_last {
+                return false;
+            }
+        }
     }
 
     /// Returns the time of so many ticks, at least one tick.

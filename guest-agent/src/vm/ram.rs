@@ -3,6 +3,7 @@
 
 use super::memslot::{Flags, Slot};
 use super::{backing, image::Segment, layout, marks};
+use crate::vfio::Dma;
 use crate::{fault, root::Root};
 use s2lab_protocol::{Failure, HUGE_PAGE, ModuleVma, RamKind, WORD};
 use std::ffi::c_void;
@@ -48,6 +49,8 @@ pub(super) struct Parts {
     /// The copy of each segment of the program.
     pub(super) image: Vec<Part>,
     pub(super) cpus: Vec<CpuParts>,
+    /// Memory that a virtual function accesses too.
+    pub(super) dma: Option<Part>,
     /// For tables.
     pub(super) tables: Part,
     /// Blocks that nothing else uses.
@@ -79,8 +82,8 @@ impl Part {
 }
 
 impl Parts {
-    /// Divides RAM.
-    pub(super) fn of(ram: &Ram, image: &[Segment], cpus: u32) -> Result<Parts, Failure> {
+    /// Divides RAM. `dma`: the bytes that a virtual function accesses too.
+    pub(super) fn of(ram: &Ram, image: &[Segment], cpus: u32, dma: Option<u64>) -> Result<Parts, Failure> {
         let Ram { size, kinds, ends_anonymous, upper_read_only, .. } = *ram;
         let mut next = 0u64;
         let mut take = |bytes: u64| {
@@ -92,6 +95,7 @@ impl Parts {
         let cpus = (0..cpus)
             .map(|_| CpuParts { mailbox: take(layout::AREA), stack: take(STACK), buffer: take(BUFFER) })
             .collect();
+        let dma = dma.map(&mut take);
         let edge = |number: u64| (size / kinds * number).saturating_sub(layout::AREA);
         let (lowest, highest) = (edge(1), edge(kinds));
         let start = if kinds == 1 { next } else { size / kinds * (kinds - 1) };
@@ -108,7 +112,7 @@ impl Parts {
             false => marks::blocks(tables.offset + tables.size..highest),
         };
         let (marks, ends_anonymous) = ([lower, upper].concat(), ends_anonymous && !upper_read_only);
-        Ok(Parts { image, cpus, tables, marks, ends_anonymous, edges })
+        Ok(Parts { image, cpus, dma, tables, marks, ends_anonymous, edges })
     }
 }
 
@@ -160,6 +164,11 @@ impl Ram {
             // What the guest stores to is in the lower half of two.
             _ => Err(fault::invalid("the upper half of RAM is read-only only with two kinds")),
         }
+    }
+
+    /// Returns it as memory of devices, which have the addresses of the guest.
+    pub(super) fn dma(&self) -> Dma {
+        Dma { iova: layout::RAM, address: self.base.addr().get() as u64, size: self.size }
     }
 
     /// Returns its memslot, or that of each half.
@@ -217,9 +226,11 @@ mod tests {
     fn parts_do_not_overlap() {
         let segment = |start, end| Segment { start, end, write: false, execute: true };
         let image = [segment(0x40_0000, 0x41_2345), segment(0x42_0000, 0x42_0001)];
-        let parts = Parts::of(&Ram::anonymous(64 << 20), &image, 2).unwrap();
+        let parts = Parts::of(&Ram::anonymous(64 << 20), &image, 2, Some(300 << 10)).unwrap();
         let cpus = parts.cpus.iter().flat_map(|cpu| [cpu.mailbox, cpu.stack, cpu.buffer]);
-        let all: Vec<_> = parts.image.iter().copied().chain(cpus).chain([parts.tables]).collect();
+        let all: Vec<_> =
+            parts.image.iter().copied().chain(cpus).chain(parts.dma).chain([parts.tables]).collect();
+        assert_eq!(all.len(), 2 + 2 * 3 + 2);
         assert_eq!(all[0], Part { offset: 0, size: 0x2_0000 });
         assert!(all.windows(2).all(|two| two[0].offset + two[0].size == two[1].offset), "{all:x?}");
         let behind: Vec<_> = [parts.tables]
@@ -230,7 +241,7 @@ mod tests {
         assert!(behind.windows(2).all(|two| two[0].offset + two[0].size <= two[1].offset), "{behind:x?}");
         assert!(parts.marks.len() > 10, "{:x?}", parts.marks);
         assert_eq!(parts.edges[0].last_word().offset + WORD, 64 << 20);
-        assert!(Parts::of(&Ram::anonymous(1 << 20), &image, 2).is_err());
+        assert!(Parts::of(&Ram::anonymous(1 << 20), &image, 2, None).is_err());
     }
 
     #[test]
@@ -238,7 +249,7 @@ mod tests {
         let kinds = [RamKind::Memfd, RamKind::NoThp];
         let ram = Ram::map(&Root::machine(), (&kinds, None), 5 << 20, 1 << 20).unwrap();
         let image = [Segment { start: 0x40_0000, end: 0x42_0000, write: false, execute: true }];
-        let parts = Parts::of(&ram, &image, 1).unwrap();
+        let parts = Parts::of(&ram, &image, 1, None).unwrap();
         let half = 5 << 19;
         assert_eq!(parts.tables.offset, half);
         let ends: Vec<_> = parts.edges.iter().map(|edge| edge.last_word().offset + WORD).collect();
@@ -258,7 +269,7 @@ mod tests {
         // The copy of the program does not fit into the first half.
         let large = [Segment { end: 0x62_0000, ..image[0] }];
         assert!(
-            Parts::of(&ram, &large, 1).is_err()
+            Parts::of(&ram, &large, 1, None).is_err()
                 && Ram::map(&Root::machine(), (&[], None), 1 << 20, 0).is_err()
         );
         let three = [RamKind::Thp; 3];

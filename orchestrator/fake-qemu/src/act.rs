@@ -54,6 +54,7 @@ impl Machine {
             Act::RamLeaf(bits) => self.lock().ram_leaf = Some(bits),
             Act::Poke { address, word } => self.lock().pokes.push((address, word)),
             Act::Misplace(bytes) => self.lock().misplaced = bytes,
+            Act::Narrow => self.lock().narrow = true,
             Act::Taint(taint) => self.lock().taint = taint,
             Act::Unclean(why) => self.lock().unclean = Some(why),
             Act::LeakTables(kib) => self.lock().leaked = kib,

@@ -20,6 +20,7 @@ pub mod real;
 pub mod script;
 mod tables;
 pub mod vmm;
+mod wire;
 
 use machine::Machine;
 use script::{Moment, Script};

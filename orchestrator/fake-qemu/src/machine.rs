@@ -8,6 +8,7 @@ use crate::{
     memory::{Memory, RAM},
     plugin::Plugin,
     script::{Act, Moment, PluginAnswer, Script, Tlbi, Trouble},
+    wire::Wire,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,12 +57,16 @@ pub(crate) struct State {
     pub(crate) ram_leaf: Option<u64>,
     pub(crate) pokes: Vec<(u64, u64)>,
     pub(crate) misplaced: i64,
+    /// True if virtual functions have 32-bit BARs.
+    pub(crate) narrow: bool,
     pub(crate) other_flags: bool,
     pub(crate) stay_mapped: bool,
     /// The devices that are out of their slots, by name.
     pub(crate) unplugged: BTreeSet<String>,
     /// The devices that were plugged while the machine ran.
     pub(crate) plugged: BTreeSet<String>,
+    /// The frames between the host and the guest that has a virtual function.
+    pub(crate) wire: Wire,
     pub(crate) muted: bool,
     /// True if the agent sends no heartbeat.
     pub(crate) heartless: bool,

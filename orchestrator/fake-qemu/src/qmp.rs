@@ -1,6 +1,6 @@
 //! QMP (QEMU docs/interop/qmp-spec), the commands that s2lab uses.
 
-use crate::{agent, machine::Machine, memory, migration, script::Moment, tables};
+use crate::{agent, agent::FUNCTION, machine::Machine, memory, migration, script::Moment, tables};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Write},
@@ -152,8 +152,10 @@ impl Qmp<'_> {
     /// Returns each device behind its root port.
     fn pci(&self) -> Value {
         let range = json!({"base": 0, "limit": 0});
-        let misplaced = self.machine.lock().misplaced;
-        let unplugged = self.machine.lock().unplugged.clone();
+        let (misplaced, narrow, unplugged) = {
+            let state = self.machine.lock();
+            (state.misplaced, state.narrow, state.unplugged.clone())
+        };
         let devices = (1..).zip(&self.machine.options.devices);
         let devices = devices.filter(|(_, (name, _))| !unplugged.contains(*name)).map(|(bus, (name, slot))| {
             let address = tables::bar_pa(bus - 1).saturating_add_signed(misplaced);
@@ -163,19 +165,29 @@ impl Qmp<'_> {
             let bar = self.machine.bars.get(name).map(|bar| json!({
                 "bar": 2, "type": "memory", "address": address, "size": bar.size, "prefetch": true, "mem_type_64": true,
             }));
+            // A device without memory of s2lab's has a virtual function.
+            let function_of = bar.is_none().then(|| json!({
+                "bus": bus, "slot": 16, "function": 0, "class_info": {"class": 0x200, "desc": "Ethernet controller"},
+                "id": {"device": 0x10ca, "vendor": 0x8086}, "irq_pin": 0, "qdev_id": "",
+                "regions": [{
+                    "bar": 0, "type": "memory", "address": address, "size": FUNCTION, "prefetch": !narrow,
+                    "mem_type_64": !narrow,
+                }],
+            }));
             let regions: Vec<_> = [registers].into_iter().chain(bar).collect();
             let function = json!({
                 "bus": bus, "slot": 0, "function": 0, "class_info": {"class": 0x500, "desc": "RAM controller"},
                 "id": {"device": 0x1110, "vendor": 0x1af4}, "irq_pin": 1, "qdev_id": format!("dev-{name}"),
                 "regions": regions,
             });
+            let behind: Vec<_> = [function].into_iter().chain(function_of).collect();
             json!({
                 "bus": 0, "slot": slot, "function": 0, "class_info": {"class": 0x604, "desc": "PCI bridge"},
                 "id": {"device": 0xc, "vendor": 0x1b36}, "irq_pin": 1, "qdev_id": format!("port-{name}"), "regions": [],
                 "pci_bridge": {
                     "bus": {"number": 0, "secondary": bus, "subordinate": bus, "io_range": range,
                         "memory_range": range, "prefetchable_range": range},
-                    "devices": [function],
+                    "devices": behind,
                 },
             })
         });

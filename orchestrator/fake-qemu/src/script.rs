@@ -156,6 +156,8 @@ pub enum Act {
     Spoil(u64),
     /// QEMU reports the BARs so many bytes above the place in the host's kernel.
     Misplace(i64),
+    /// QEMU takes the BARs of virtual functions for 32-bit ones.
+    Narrow,
     /// The host's kernel is tainted like this from now on.
     Taint(u64),
     /// So many KiB of the guests' tables stay when the guests are gone.

@@ -105,6 +105,11 @@ impl ResolvedCell {
         self.guests.values().find_map(|guest| guest.vma(device))
     }
 
+    /// Returns true if a guest has a virtual function.
+    pub fn has_functions(&self) -> bool {
+        self.bound().any(|(_, way)| way == AssignDriver::VirtualFunction)
+    }
+
     /// Returns true if a guest has memory of s2lab's own kernel module.
     pub fn uses_module(&self) -> bool {
         self.guests.values().any(|guest| !guest.vmas.is_empty())

@@ -29,7 +29,10 @@ use emulated::{
     roms::LoadedError,
 };
 use ending::Ending;
-use s2lab_model::{event::Loaded, scenario};
+use s2lab_model::{
+    event::{Loaded, StopCause},
+    scenario,
+};
 use std::{io, ops::Range, os::unix::net::UnixStream, path::Path, time::Duration};
 
 /// A host that is prepared or runs. Dropping it kills the machine.
@@ -54,6 +57,16 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Returns the cause of a stop by this error, with a hint.
+    pub fn cause(&self) -> (StopCause, Option<&'static str>) {
+        match self {
+            Self::Placement(PlacementError::Narrow(_)) => {
+                (StopCause::Lacking, Some("take a newer QEMU: --qemu newest"))
+            }
+            _ => (StopCause::Lab, None),
+        }
+    }
+
     /// The error of a write, if that is what failed.
     pub fn unwritable(&self) -> Option<&io::Error> {
         match self {

@@ -22,7 +22,7 @@ use crate::{
 use s2lab_cache::Qemu;
 use s2lab_model::{
     event::{Event, PlannedCell, Stage},
-    scenario::{FLASH, Guest},
+    scenario::{AssignDriver, FLASH, Guest},
     steps::Beside,
 };
 use s2lab_os::waits::timeout;
@@ -164,7 +164,7 @@ impl CellContext<'_, '_> {
                 self.session.around.place_flash(cell);
                 continue;
             }
-            let placed = self.placed(device).await?;
+            let placed = self.placed(device, way).await?;
             for &bar in &placed {
                 self.log.event(Event::BarPlaced { device: device.to_owned(), bar });
             }
@@ -174,10 +174,15 @@ impl CellContext<'_, '_> {
     }
 
     /// The device's memory BARs by the machine's own word; none if it has none.
-    async fn placed(&mut self, device: &str) -> Result<Vec<Bar>, Stop> {
-        let of_scenario = self.planned.resolved.host.devices.get(device).is_none_or(|of| of.bar.is_some());
+    async fn placed(&mut self, device: &str, way: AssignDriver) -> Result<Vec<Bar>, Stop> {
+        let is_function = way == AssignDriver::VirtualFunction;
+        let function = if is_function { Some(self.bound(device)?.address.clone()) } else { None };
+        let of_device = self.planned.resolved.host.devices.get(device).is_none_or(|of| of.bar.is_some());
+        let chosen = is_function || of_device;
         match self.session.host.placement() {
-            Some(mut placement) => Ok(placement.bars(device, of_scenario).await.map_err(HostError::from)?),
+            Some(mut placement) => {
+                Ok(placement.bars(device, chosen, function.as_deref()).await.map_err(HostError::from)?)
+            }
             None => Ok(vec![]),
         }
     }

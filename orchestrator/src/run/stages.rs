@@ -153,8 +153,9 @@ impl From<StartError> for Stop {
 
 impl From<HostError> for Stop {
     fn from(error: HostError) -> Self {
-        let hint = error.unwritable().and_then(room);
-        Stop { hint, ..Stop::lab(error.to_string()).by(error) }
+        let (cause, hint) = error.cause();
+        let hint = error.unwritable().and_then(room).or(hint.map(str::to_owned));
+        Stop { hint, ..Stop::new(cause, error.to_string()).by(error) }
     }
 }
 

@@ -16,7 +16,7 @@ use s2lab_model::{
     night::{KnownFailure, Night},
     plan::Key,
     steps::{
-        Actor, AfterReset, Beside, DeviceOperated, DmaDone, Executed, HOST, LoadedBytes, Look,
+        Actor, AfterReset, Beside, DeviceOperated, DmaDone, Executed, FramesDone, HOST, LoadedBytes, Look,
         MemslotOperated, MemslotStep, Observation, ProbeOutcome, ProbeStep, Probed, Raced, Reset, Sample,
         Selftest, Step, StoreStep, Stored, VmaFlags,
     },
@@ -400,6 +400,12 @@ impl Teller<'_> {
                 let done =
                     DmaDone { guest, device, bytes, drive_difference, back_difference, read_difference };
                 vec![Event::Observed { step, data: Observation::DmaDone(done) }]
+            }
+            Step::Frames(frames) => {
+                let (guest, device, bytes) = (frames.guest.clone(), frames.device.clone(), frames.bytes.0);
+                let (host_difference, guest_difference) = (None, None);
+                let done = FramesDone { guest, device, bytes, host_difference, guest_difference };
+                vec![Event::Observed { step, data: Observation::FramesDone(done) }]
             }
             Step::Exec(exec) => {
                 let output = "KTAP version 1\n1..2\nok 1 map\nok 2 unmap # SKIP no memory\n".to_owned();

@@ -260,11 +260,14 @@ fn selftests(folder: &Path) -> io::Result<Selftests> {
     ]))
 }
 
+/// The options that only a virtual function needs.
+const OF_FUNCTIONS: [&str; 3] = ["IGB", "PCI_IOV", "PACKET"];
+
 /// Returns a configuration with all needed options but one.
 fn config(lacks: &str) -> io::Result<KernelConfig> {
     let planned = planned(&Script::default()).map_err(|why| io::Error::other(why.to_string()))?;
     let needs = kconfig::needs(&planned.resolved).into_iter();
-    let options = needs.map(|need| need.option).filter(|option| *option != lacks);
+    let options = needs.map(|need| need.option).chain(OF_FUNCTIONS).filter(|option| *option != lacks);
     let text: String = options.chain(["ARM64"]).map(|option| format!("CONFIG_{option}=y\n")).collect();
     let config = Config::parse(&text).map_err(io::Error::other)?;
     Ok(KernelConfig { config, sha256: String::new() })

@@ -72,6 +72,8 @@ pub(crate) const LIFECYCLE: (&str, &str) = ("lifecycle.yaml", include_str!("scen
 const MEMSLOTS: (&str, &str) = ("memslots.yaml", include_str!("memslots.yaml"));
 /// The scenario of a guest that transfers data.
 const DMA: (&str, &str) = ("dma.yaml", include_str!("dma.yaml"));
+/// The scenario of a guest that has a virtual function.
+const FUNCTION: (&str, &str) = ("function.yaml", include_str!("function.yaml"));
 /// The scenario of selftests that drive a device.
 const SUITE: (&str, &str) = ("suite.yaml", include_str!("suite.yaml"));
 /// The scenario of a device that is unplugged.
@@ -162,6 +164,10 @@ impl Row {
 
     pub(crate) fn with_a_drive(self) -> Self {
         Self { scenario: DMA, ..self }
+    }
+
+    pub(crate) fn with_a_function(self) -> Self {
+        Self { scenario: FUNCTION, ..self }
     }
 
     pub(crate) fn with_a_suite(self) -> Self {

@@ -47,7 +47,7 @@ pub use start_guest::{AssignedDevice, GuestStarted, Joined, StartGuest};
 pub use stop_guest::StopGuest;
 pub use store::{Store, StoreResult, Stored, pattern};
 pub use stores::{BeginStores, EndStores, StoresEnded};
-pub use transfer::{Direction, Transfer, Transferred};
+pub use transfer::{Direction, Frames, Transfer, Transferred};
 pub use vma_flags::{Vma, VmaFlags};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -88,6 +88,7 @@ pub enum HostRequest {
     EndCell(EndCell),
     Faults(Faults),
     Finish(Finish),
+    Frames(Frames),
     Memory(Memory),
     PutProgram(PutProgram),
     Reset(Reset),
@@ -187,7 +188,9 @@ mod tests {
         let right = Transferred { direction, bytes, first_difference: None };
         let read = Transferred { direction: Direction::Read, ..right.clone() };
         let long = Transferred { bytes: 8192, ..right.clone() };
-        assert_eq!(fits(&ask, [right, read, long]), [true, false, false]);
+        assert_eq!(fits(&ask, [right.clone(), read.clone(), long.clone()]), [true, false, false]);
+        let frames = Frames { device: "nic".into(), direction, bytes, seed: 1 };
+        assert_eq!(fits(&frames, [right, read, long]), [true, false, false]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::fault;
 use crate::pci::{self, Address};
 use crate::platform::{self, Name};
 use crate::root::Root;
+use crate::vfio::Dma;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mm::{
     MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap_fixed, munmap,
@@ -150,24 +151,27 @@ pub(super) fn bar(
     AssignedDevice { kind, host_address, .. }: &AssignedDevice,
 ) -> Result<Bar, Failure> {
     let bars = match kind {
-        AssignKind::VfioPci | AssignKind::Sysfs | AssignKind::SysfsWc | AssignKind::Module => {
-            pci::bars(root, &Address::parse(host_address)?)
-        }
+        AssignKind::VfioPci
+        | AssignKind::Sysfs
+        | AssignKind::SysfsWc
+        | AssignKind::Module
+        | AssignKind::VirtualFunction => pci::bars(root, &Address::parse(host_address)?),
         AssignKind::VfioPlatform => platform::regions(root, &Name::parse(host_address)?),
     };
     let none = || fault::invalid(format_args!("{host_address} has no prefetchable BAR"));
     Bar::chosen(bars?).ok_or_else(none)
 }
 
-/// Maps that BAR.
+/// Maps that BAR. If `dma` is given, the device may access that memory.
 pub(super) fn of(
     root: &Root,
     AssignedDevice { kind, host_address, vma, .. }: &AssignedDevice,
     bar: Bar,
+    dma: Option<Dma>,
 ) -> Result<Backing, Failure> {
     let address = || Address::parse(host_address);
     match kind {
-        AssignKind::VfioPci => vfio::map(root, &address()?, bar),
+        AssignKind::VfioPci | AssignKind::VirtualFunction => vfio::map(root, &address()?, bar, dma),
         AssignKind::Sysfs => sysfs::map(root, &address()?, bar, ""),
         AssignKind::SysfsWc => sysfs::map(root, &address()?, bar, "_wc"),
         AssignKind::VfioPlatform => vfio::map_platform(root, &Name::parse(host_address)?, bar),

@@ -1,11 +1,11 @@
 //! A BAR through VFIO, by group and container: like QEMU without iommufd (Linux
-//! Documentation/driver-api/vfio.rst, "VFIO Usage Example"). No DMA is mapped: the devices make
-//! none.
+//! Documentation/driver-api/vfio.rst, "VFIO Usage Example"). Only a virtual function makes DMA: the guest's RAM is
+//! mapped for it.
 
 use super::{Backing, Source, length, map_aligned};
 use crate::pci::{self, Address};
 use crate::platform::{self, Name};
-use crate::vfio::{self, Iommu};
+use crate::vfio::{self, Dma, Iommu};
 use crate::{fault, root::Root};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,8 +13,8 @@ use rustix::fs::{Mode, OFlags, open};
 use s2lab_protocol::{Bar, Facility, Failure};
 use std::fmt::Display;
 
-/// Maps a BAR of a function.
-pub(super) fn map(root: &Root, address: &Address, bar: Bar) -> Result<Backing, Failure> {
+/// Maps a BAR of a function. If `dma` is given, the function may access that memory.
+pub(super) fn map(root: &Root, address: &Address, bar: Bar, dma: Option<Dma>) -> Result<Backing, Failure> {
     let way = Way { device: address, iommu: Iommu::Type1, facility: Facility::VfioPci };
     let opened = way.open(root, &pci::group(root, address)?.to_string())?;
     vfio::set_memory_space(&opened.device, true).map_err(|why| way.refused("enable", &why))?;
@@ -22,6 +22,10 @@ pub(super) fn map(root: &Root, address: &Address, bar: Bar) -> Result<Backing, F
         eventfd(0, EventfdFlags::CLOEXEC).map_err(|why| fault::system("make", "an eventfd", why))?;
     vfio::signal_request(&opened.device, request.as_raw_fd())
         .map_err(|why| way.refused("get requests for", &why))?;
+    if let Some(dma) = dma {
+        vfio::map_dma(&opened.container, dma).map_err(|why| way.refused("map memory for", &why))?;
+        vfio::set_bus_master(&opened.device).map_err(|why| way.refused("enable DMA of", &why))?;
+    }
     way.map(opened, bar, Some(request))
 }
 

@@ -17,6 +17,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 const GUEST_ADDRESS: &str = "0000:00:10.0";
+/// A program of tests is larger than the agent, and a VM has a copy of it.
+const MEMORY_MIB: u32 = 128;
+/// The same in bytes.
+const MEMORY: u64 = (MEMORY_MIB as u64) << 20;
 
 /// This CPU in place of vCPUs: it calls the functions in this process, whose addresses a VM shares.
 /// A BAR has another address here.
@@ -103,7 +107,7 @@ fn spec() -> StartGuest {
         name: "g0".into(),
         vmm: VmmKind::Builtin,
         nonce: 7,
-        memory_mib: 64,
+        memory_mib: MEMORY_MIB,
         cpus: 1,
         ram: vec![RamKind::Anonymous],
         ram_vma: None,
@@ -298,7 +302,7 @@ fn a_memslot_is_changed_by_its_number() {
     let expected = [
         (1, bar, BAR_SIZE, Flags::Log),
         (3, last, BAR_SIZE, Flags::Log),
-        (0, layout::RAM, 64 << 20, Flags::Log),
+        (0, layout::RAM, MEMORY, Flags::Log),
         (1, bar, 0, Flags::None),
         (1, bar, BAR_SIZE, Flags::None),
         (1, last, BAR_SIZE, Flags::None),
@@ -377,12 +381,12 @@ fn a_bar_right_behind_ram_has_one_memslot_with_it() {
     let ram = vec![RamKind::Memfd, RamKind::Thp];
     let of = |joined| Plan::of(&root, &StartGuest { ram: ram.clone(), joined, ..spec() });
     let (plan, ram) = of(joined(None, "nic")).unwrap();
-    let (memory, both) = (64 << 20, (64 << 20) + BAR_SIZE);
+    let both = MEMORY + BAR_SIZE;
     let address = ram.slots().0.address;
     let whole = Slot { ipa: layout::RAM, size: both, address, flags: Flags::None };
     assert_eq!(plan.slots(&ram), [(memslot::RAM, whole)]);
     let nic = plan.devices[0].slot();
-    assert_eq!((nic.ipa, nic.address), (layout::RAM + memory, address + memory));
+    assert_eq!((nic.ipa, nic.address), (layout::RAM + MEMORY, address + MEMORY));
     let mut vm = Vm::new(plan, ram, ThisCpu::new(Returned::Done));
     let mut operate = |operation| vm.memslot(&Memslot { address: nic_address(), operation, with: None });
     assert_eq!(operate(MemslotOperation::Remove).unwrap_err().message, "the memslot is joined with another");
@@ -410,7 +414,7 @@ fn a_memslot_may_be_read_only_from_the_start() {
     let slots = plan.slots(&ram);
     let seen: Vec<_> =
         slots.iter().map(|(number, slot)| (*number, slot.ipa, slot.size, slot.flags)).collect();
-    let half = 32 << 20;
+    let half = MEMORY / 2;
     let expected = [
         (0, layout::RAM, half, Flags::None),
         (1, layout::BARS, BAR_SIZE, Flags::ReadOnly),

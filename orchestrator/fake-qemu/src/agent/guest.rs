@@ -7,6 +7,7 @@ use crate::{
     memory::Memory,
     plugin::of_kvm,
     tables::{self, MappedBar},
+    wire::Side,
 };
 use s2lab_protocol::{
     Bar, Body, GuestEnd, MapKind, Mapping, MemslotOperation, ModuleVma, Notice, Peer, ProbeEnd, ProbeKind,
@@ -181,6 +182,15 @@ impl Guest {
     /// Writes or reads the memory of a drive.
     fn transfer(&self, machine: &Machine, ask: &Transfer) -> Result<Answer, Error> {
         let Transfer { address, direction, bytes, seed } = ask;
+        let device = self.devices.get(address).filter(|device| !machine.bars.contains_key(*device));
+        if device.is_some() {
+            let first_difference = machine.lock().wire.exchange(Side::Guest, *direction, *bytes, *seed);
+            return Ok(answer::<Transfer>(&Transferred {
+                direction: *direction,
+                bytes: *bytes,
+                first_difference,
+            }));
+        }
         let name = self.devices.get(address).map(|device| format!("drive-{device}"));
         let Some(path) = name.and_then(|name| machine.options.drives.get(&name)) else {
             return Ok(Err(invalid(format!("no drive at {address}"))));

@@ -1,16 +1,19 @@
 //! The requests that the host answers.
 
 use super::{Answer, Guest, Host, answer, index, invalid};
-use crate::{Error, memory, script::Moment, tables};
+use crate::{Error, memory, script::Moment, tables, wire::Side};
 use s2lab_protocol::{
     AssignKind, Bar, Body, BoundDevice, GuestEnd, Level, MODULE_DEVICE, Notice, Peer, Vma,
     ask::{
         Attach, Bind, CellRecord, Device, DeviceDone, Dump, Dumped, EndCell, Faulted, Faults, FinalRecord,
-        Finish, GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, Resume, ShowTables, StartGuest,
-        StopGuest, TableMemory, VmaFlags,
+        Finish, Frames, GuestStarted, HostRequest, Memory, Pages, Reset, ResetDone, Resume, ShowTables,
+        StartGuest, StopGuest, TableMemory, Transferred, VmaFlags,
     },
     cell_line,
 };
+
+/// Bytes of the BAR of a virtual function.
+pub(crate) const FUNCTION: u64 = 16 << 10;
 
 impl Host {
     pub(super) fn of_host(&mut self, request: HostRequest) -> Result<Answer, Error> {
@@ -28,6 +31,7 @@ impl Host {
             }
             HostRequest::Dump(ask) => answer::<Dump>(&self.dumped(&ask.guest)),
             HostRequest::Faults(ask) => answer::<Faults>(&self.faults(&ask.guest)),
+            HostRequest::Frames(ask) => self.frames(&ask),
             HostRequest::Memory(_) => {
                 answer::<Memory>(&memory::host_memory(!self.sender.machine.lock().host.is_empty()))
             }
@@ -81,6 +85,13 @@ impl Host {
     fn faults(&mut self, guest: &str) -> Faulted {
         let faulted = self.guests.get_mut(guest).map(|guest| std::mem::take(&mut guest.faulted));
         Faulted { runs: Pages::runs(faulted.unwrap_or_default()), incomplete: None }
+    }
+
+    /// Exchanges frames with the guest that has a virtual function.
+    fn frames(&self, Frames { direction, bytes, seed, .. }: &Frames) -> Answer {
+        let mut state = self.sender.machine.lock();
+        let first_difference = state.wire.exchange(Side::Host, *direction, *bytes, *seed);
+        answer::<Frames>(&Transferred { direction: *direction, bytes: *bytes, first_difference })
     }
 
     fn reset(&mut self, Reset { guest, device }: &Reset) -> Result<Answer, Error> {
@@ -143,6 +154,18 @@ impl Host {
             size: bar.size,
             prefetchable: true,
         });
+        if *kind == AssignKind::VirtualFunction {
+            let bar = Bar { index: 0, start: tables::bar_pa(index), size: FUNCTION, prefetchable: true };
+            return BoundDevice {
+                device: device.clone(),
+                address: format!("0000:{:02x}:10.0", index + 1),
+                vendor: 0x8086,
+                id: 0x10ca,
+                driver: AssignKind::VfioPci.name().into(),
+                iommu_group: Some(index as u32),
+                bars: vec![bar],
+            };
+        }
         BoundDevice {
             device: device.clone(),
             address: format!("0000:{:02x}:00.0", index + 1),
@@ -160,14 +183,17 @@ impl Host {
         let other_flags = machine.lock().other_flags;
         let module = |device: &String| self.guests.get(guest)?.vmas.get(device).copied();
         let devices = self.guests.get(guest).into_iter().flat_map(|guest| guest.devices.values());
-        let size = |device: &String| machine.bars.get(device).map_or(0, |bar| bar.size);
+        let size = |device: &String| machine.bars.get(device).map_or(FUNCTION, |bar| bar.size);
         let vma = |(n, device): (u64, &String)| {
             let (flagged, offset, name) = match module(device) {
                 Some(vma) => {
                     let place = tables::bar_pa(index(machine, device));
                     (vma.marked, place, format!("/dev/{MODULE_DEVICE}"))
                 }
-                // VFIO's region 2.
+                // VFIO's region 2, or region 0 of a virtual function.
+                None if !machine.bars.contains_key(device) => {
+                    (machine.series, 0, "anon_inode:[vfio-device]".to_owned())
+                }
                 None => (machine.series, 2 << 40, "anon_inode:[vfio-device]".to_owned()),
             };
             let mark = (flagged != other_flags).then_some("??");

@@ -11,6 +11,7 @@ use crate::{Error, machine::Machine, real, script::Moment};
 use data_encoding::HEXLOWER;
 use frames::{Prepared, Sender};
 use guest::Guest;
+pub(crate) use host::FUNCTION;
 use program::Program;
 use s2lab_protocol::{
     Body, Decoder, Failure, FailureKind, Hello, Level, Notice, Peer,

@@ -38,6 +38,8 @@ pub enum Whose {
     WithDevices,
     /// Scenarios with a guest that has memory tagging.
     WithMte,
+    /// Scenarios that assign a virtual function.
+    WithFunctions,
     /// Scenarios with memory of s2lab's own kernel module.
     WithModule,
     /// Scenarios in which this kind of memory backs RAM.
@@ -58,7 +60,7 @@ const fn or_module(need: Need, module: &'static str) -> Need {
 
 /// The options that host, guests and agent need. An option that is not in the table is always on
 /// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug).
-pub static NEEDS: [Need; 22] = [
+pub static NEEDS: [Need; 25] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
@@ -98,6 +100,16 @@ pub static NEEDS: [Need; 22] = [
         need("VFIO_NOIOMMU", "the machine's platform device has no IOMMU", Whose::AssigningPlatform),
         Facility::VfioNoIommu,
     ),
+    // No module of these is delivered: hosts without virtual functions would load it too.
+    shown(need("IGB", "it makes the virtual function of a guest", Whose::WithFunctions), Facility::Igb),
+    shown(
+        need("PCI_IOV", "the guest is given a virtual function", Whose::WithFunctions),
+        Facility::VirtualFunctions,
+    ),
+    shown(
+        need("PACKET", "the agent exchanges frames with the guest", Whose::WithFunctions),
+        Facility::PacketSockets,
+    ),
     need("MODULES", "s2lab's own module makes VMAs", Whose::WithModule),
     shown(need("ARM64_MTE", "the guest has memory tagging", Whose::WithMte), Facility::Mte),
     shown(
@@ -124,6 +136,7 @@ impl Need {
             Whose::AssigningByVfio => assigns().any(|driver| driver.is_vfio()),
             Whose::WithDevices => assigns().next().is_some(),
             Whose::WithMte => cell.guests.values().any(|guest| guest.mte),
+            Whose::WithFunctions => cell.has_functions(),
             Whose::WithModule => cell.uses_module(),
             Whose::WithRam(kinds) => {
                 let mut ram = cell.guests.values().flat_map(|guest| &guest.ram);
@@ -308,6 +321,19 @@ mod tests {
         let lacks = options(&lacking(&config(&off, &[]), &cell, &BTreeSet::new()));
         assert_eq!(lacks, ["VFIO", "VFIO_PLATFORM", "VFIO_NOIOMMU"]);
         assert!(!options(&lacking(&config(&off, &[]), &bar(), &BTreeSet::new())).contains(&"VFIO_PLATFORM"));
+    }
+
+    #[test]
+    fn a_virtual_function_needs_the_driver_of_the_physical_one() {
+        let mut cell = bar();
+        let off = ["IGB", "PCI_IOV", "PACKET"];
+        let lacks = |cell: &_| options(&lacking(&config(&off, &[]), cell, &BTreeSet::new()));
+        assert_eq!(lacks(&cell), [""; 0]);
+        let guest = cell.guests.get_mut("g0").unwrap();
+        guest.assign = [("nic".to_owned(), AssignDriver::VirtualFunction)].into();
+        assert_eq!(lacks(&cell), off);
+        let all = needs(&cell);
+        assert!(all.iter().any(|need| need.option == "VFIO_PCI"), "vfio-pci holds it");
     }
 
     #[test]

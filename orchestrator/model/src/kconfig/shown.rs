@@ -103,7 +103,7 @@ impl Options {
 mod tests {
     use super::*;
 
-    const FACILITIES: [Facility; 9] = [
+    const FACILITIES: [Facility; 12] = [
         Facility::Kvm,
         Facility::VfioPci,
         Facility::VfioIommuType1,
@@ -113,6 +113,9 @@ mod tests {
         Facility::Mte,
         Facility::HugePages,
         Facility::TransparentHugePages,
+        Facility::Igb,
+        Facility::VirtualFunctions,
+        Facility::PacketSockets,
     ];
 
     fn said(config: Option<&str>, delivered: &[&str], kind: FailureKind) -> (StopCause, String) {

@@ -5,9 +5,9 @@ use crate::ktap::TestResult;
 use crate::scenario::{Promise, Size};
 use crate::statistics::Summary;
 use crate::steps::{
-    Actor, CountLine, DeviceLine, DmaLine, Ending, ExecLine, HostLookLine, LoadLine, LookLine, MeasureLine,
-    MemslotLine, MethodLine, Outcome, ProbeLine, ProgramEnding, ResetLine, StepLine, StoreLine, TestLine,
-    WhileLine,
+    Actor, CountLine, DeviceLine, DmaLine, Ending, ExecLine, FramesLine, HostLookLine, LoadLine, LookLine,
+    MeasureLine, MemslotLine, MethodLine, Outcome, ProbeLine, ProgramEnding, ResetLine, StepLine, StoreLine,
+    TestLine, WhileLine,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -182,6 +182,7 @@ pub(crate) fn promised() -> impl Strategy<Value = Promised> {
         measure().prop_map(|line| Promised::Step(StepLine::Measure(line))),
         load().prop_map(|line| Promised::Step(StepLine::Load(line))),
         dma().prop_map(|line| Promised::Step(StepLine::Dma(line))),
+        frames().prop_map(|line| Promised::Step(StepLine::Frames(line))),
         word().prop_map(|device| Promised::Step(StepLine::Reset(ResetLine { device }))),
         operation().prop_map(|line| Promised::Step(StepLine::Device(line))),
         memslot().prop_map(|line| Promised::Step(StepLine::Memslot(line))),
@@ -325,6 +326,13 @@ prop_compose! {
     fn dma()(guest in word(), device in word(), bytes: u64, equal: [bool; 3]) -> DmaLine {
         let [drive_equal, back_equal, read_equal] = equal;
         DmaLine { guest, device, bytes: Size(bytes), drive_equal, back_equal, read_equal }
+    }
+}
+
+prop_compose! {
+    fn frames()(guest in word(), device in word(), bytes: u64, equal: [bool; 2]) -> FramesLine {
+        let [host_equal, guest_equal] = equal;
+        FramesLine { guest, device, bytes: Size(bytes), host_equal, guest_equal }
     }
 }
 

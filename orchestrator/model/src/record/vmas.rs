@@ -22,7 +22,7 @@ pub(crate) fn over_bar<'a>(record: &'a Record, step: usize, guest: &str, device:
     let bound = record.session.around.devices.get(device);
     let way = record.planned.resolved.assigned(device).unwrap_or(AssignDriver::VfioPci);
     let is_named = |vma: &&Vma| match way {
-        AssignDriver::VfioPci | AssignDriver::VfioPlatform => {
+        AssignDriver::VfioPci | AssignDriver::VfioPlatform | AssignDriver::VirtualFunction => {
             [SYSFS, MODULE_DEVICE].iter().all(|other| !vma.name.contains(other))
         }
         AssignDriver::Sysfs | AssignDriver::SysfsWc => {
@@ -34,7 +34,10 @@ pub(crate) fn over_bar<'a>(record: &'a Record, step: usize, guest: &str, device:
     // drivers/vfio/platform/vfio_platform_common.c, vfio_platform_mmap_mmio), and so does the module.
     let is_over = |vma: &&Vma| match way {
         AssignDriver::VfioPlatform | AssignDriver::Module => by_address(vma, bar).is_some(),
-        AssignDriver::VfioPci | AssignDriver::Sysfs | AssignDriver::SysfsWc => offset_in(vma, bar).is_some(),
+        AssignDriver::VfioPci
+        | AssignDriver::VirtualFunction
+        | AssignDriver::Sysfs
+        | AssignDriver::SysfsWc => offset_in(vma, bar).is_some(),
     };
     let all = reported(record, step, guest, device).into_iter().flatten();
     all.filter(is_named).filter(is_over).collect()

@@ -42,7 +42,9 @@ impl RegionKind for Bars<'_> {
 
     fn promise(&self, expected: MemoryType, cell: &ResolvedCell) -> Option<Promise> {
         let (of, promise) = match cell.assigned(self.0) {
-            None | Some(AssignDriver::VfioPci) => (MemoryType::NormalNC, Promise::BAR),
+            None | Some(AssignDriver::VfioPci | AssignDriver::VirtualFunction) => {
+                (MemoryType::NormalNC, Promise::BAR)
+            }
             Some(AssignDriver::Sysfs | AssignDriver::SysfsWc) => {
                 (MemoryType::DeviceNGnRE, Promise::UNFLAGGED)
             }

@@ -4,7 +4,7 @@
 
 use super::parts::{Parts, Step, size};
 use super::programs::{self, Programs};
-use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, host_looks, mte, platform, vmas};
+use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, functions, host_looks, mte, platform, vmas};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
@@ -15,7 +15,7 @@ const BAR: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 const HOST_MEMORY: std::ops::RangeInclusive<u64> = 512 << 20..=8 << 30;
 const LEAST_GUEST_MEMORY: u64 = 64 << 20;
 /// The ways of assigning a device that only the built-in VMM has.
-const OF_BUILTIN: [&str; 4] = ["sysfs", "sysfs-wc", platform::WAY, vmas::WAY];
+const OF_BUILTIN: [&str; 5] = ["sysfs", "sysfs-wc", platform::WAY, vmas::WAY, functions::WAY];
 /// The memory that the host needs for itself, beside its guests' RAM.
 const HOST_RESERVE: u64 = 512 << 20;
 
@@ -58,6 +58,7 @@ pub(super) fn check(
     super::hotplug::check(root, &parts, sink);
     super::drives::check(root, &parts, sink);
     super::suites::check(&parts, sink);
+    functions::check(&parts, sink);
     super::memslots::check(&parts, sink);
     super::backing::check(&parts, sink);
     platform::check(root, &parts, sink);
@@ -116,10 +117,11 @@ impl<'a> Parts<'a> {
         (vmm == "qemu").then_some(way)
     }
 
-    /// Returns the way in which a guest gets a device, if it is not vfio-pci.
+    /// Returns the way in which a guest gets a device, if vfio-pci does not hold it.
     fn without_vfio_pci(&self, device: &str) -> Option<&'a str> {
         let guest = self.guests.as_ref()?.get(self.owner.get(device)?)?;
-        guest.node.get("assign")?.get(device)?.text().filter(|way| OF_BUILTIN.contains(way))
+        let way = guest.node.get("assign")?.get(device)?.text();
+        way.filter(|way| OF_BUILTIN.contains(way) && *way != functions::WAY)
     }
 
     /// Follows the references of a step. A key means the same in every step.

@@ -19,6 +19,7 @@ mod check;
 mod cpus;
 mod drives;
 mod expectations;
+mod functions;
 mod gic;
 mod hides;
 mod host_looks;
@@ -213,7 +214,8 @@ pub enum DeviceModel {
     /// An NVMe controller with a drive, for a guest of QEMU's, whose kernel has a driver. Its BAR 4 of that size is
     /// a region of persistent memory, which the driver does not use.
     Nvme,
-    /// A network controller, Intel's 82576, for selftests alone: no guest gets it. It has no network.
+    /// A network controller, Intel's 82576, without a network. A guest of the built-in VMM gets a virtual function of it,
+    /// or selftests get the whole.
     Igb,
 }
 
@@ -332,18 +334,21 @@ pub enum AssignDriver {
     /// A VMA of s2lab's own kernel module, over the BAR of a device without a driver: that of `vmas`. Only for
     /// `vmm: builtin`, and on kernels that s2lab builds.
     Module,
+    /// vfio-pci holds a virtual function of the device, whose own driver makes it. Only for `model: igb`, and only for
+    /// `vmm: builtin`.
+    VirtualFunction,
 }
 
 impl AssignDriver {
-    /// Returns true if vfio-pci holds the device: no other way marks its VMAs.
+    /// Returns true if vfio-pci holds the device, or a virtual function of it: no other way marks its VMAs.
     pub fn is_vfio_pci(self) -> bool {
-        self == AssignDriver::VfioPci
+        matches!(self, AssignDriver::VfioPci | AssignDriver::VirtualFunction)
     }
 
     /// Returns true if VFIO holds the device.
     pub fn is_vfio(self) -> bool {
         match self {
-            AssignDriver::VfioPci | AssignDriver::VfioPlatform => true,
+            AssignDriver::VfioPci | AssignDriver::VfioPlatform | AssignDriver::VirtualFunction => true,
             AssignDriver::Sysfs | AssignDriver::SysfsWc | AssignDriver::Module => false,
         }
     }
@@ -357,6 +362,7 @@ impl From<AssignDriver> for AssignKind {
             AssignDriver::SysfsWc => AssignKind::SysfsWc,
             AssignDriver::VfioPlatform => AssignKind::VfioPlatform,
             AssignDriver::Module => AssignKind::Module,
+            AssignDriver::VirtualFunction => AssignKind::VirtualFunction,
         }
     }
 }

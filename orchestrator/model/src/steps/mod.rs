@@ -9,6 +9,7 @@ mod dma;
 mod dump;
 mod exec;
 mod faults;
+mod frames;
 mod host_look;
 mod load;
 mod look;
@@ -39,6 +40,7 @@ pub use dma::{DmaDone, DmaLine, DmaStep};
 pub use dump::DumpedTables;
 pub use exec::{ExecLine, ExecStep, Executed, HOST, ProgramEnding, TestLine};
 pub use faults::TracedFaults;
+pub use frames::{FramesDone, FramesLine, FramesStep};
 pub use host_look::{HostLook, HostLookLine};
 pub use load::{LoadLine, LoadStep, LoadedBytes};
 pub use look::{Beside, Look, LookLine, LookOf, LookStep, VmaFlags};
@@ -76,6 +78,8 @@ pub enum Step {
     While(WhileStep),
     /// A guest transfers data to and from a drive.
     Dma(DmaStep),
+    /// A guest and the host exchange frames through a virtual function.
+    Frames(FramesStep),
     /// A guest tries an access that may fault; only other probes of the guest may follow.
     Probe(ProbeStep),
     /// A program of yours runs.
@@ -96,6 +100,7 @@ impl Step {
             Step::Memslot(step) => step,
             Step::While(step) => step,
             Step::Dma(step) => step,
+            Step::Frames(step) => step,
             Step::Probe(step) => step,
             Step::Exec(step) => step,
             Step::Suite(step) => step,
@@ -232,6 +237,7 @@ pub enum Observation {
     DumpedTables(DumpedTables),
     Executed(Executed),
     DmaDone(DmaDone),
+    FramesDone(FramesDone),
 }
 
 impl Observation {
@@ -255,6 +261,7 @@ impl Observation {
             Observation::DumpedTables(data) => data,
             Observation::Executed(data) => data,
             Observation::DmaDone(data) => data,
+            Observation::FramesDone(data) => data,
         }
     }
 
@@ -317,6 +324,7 @@ pub enum StepLine {
     Exec(ExecLine),
     Test(TestLine),
     Dma(DmaLine),
+    Frames(FramesLine),
 }
 
 impl StepLine {
@@ -335,7 +343,8 @@ impl StepLine {
                 | StepLine::Probe(_)
                 | StepLine::Exec(_)
                 | StepLine::Test(_)
-                | StepLine::Dma(_),
+                | StepLine::Dma(_)
+                | StepLine::Frames(_),
                 Some((subject, values)),
             ) => (subject.to_owned(), values.split(", ").map(str::to_owned).collect()),
             _ => (text, vec![]),
@@ -359,6 +368,7 @@ impl fmt::Display for StepLine {
             StepLine::Exec(line) => line.fmt(f),
             StepLine::Test(line) => line.fmt(f),
             StepLine::Dma(line) => line.fmt(f),
+            StepLine::Frames(line) => line.fmt(f),
         }
     }
 }
@@ -380,6 +390,7 @@ impl FromStr for StepLine {
             Some(exec::EXEC) => text.parse().map(StepLine::Exec),
             Some(exec::TEST) => text.parse().map(StepLine::Test),
             Some(dma::DMA) => text.parse().map(StepLine::Dma),
+            Some(frames::FRAMES) => text.parse().map(StepLine::Frames),
             Some(word) if ProbeLine::is_begun(word) => text.parse().map(StepLine::Probe),
             _ => Err(LineError { form: "the line of a step" }),
         }

@@ -108,7 +108,7 @@ impl<'a> Bar<'a> {
     fn declared(&self, of: Trait) -> Option<bool> {
         let cell = &self.record.planned.resolved;
         match cell.assigned(self.device).unwrap_or(AssignDriver::VfioPci) {
-            AssignDriver::VfioPci => cell.traits.has(of),
+            AssignDriver::VfioPci | AssignDriver::VirtualFunction => cell.traits.has(of),
             AssignDriver::Module if of == Trait::WcConveyed => {
                 Some(cell.vma(self.device).is_some_and(|vma| vma.marked))
             }

@@ -1,7 +1,10 @@
 //! The command line of the emulated host's QEMU: a pure function of the host's parts.
 
 use s2lab_model::scenario::{self, DeviceModel, Gic};
-use s2lab_protocol::AGENT_PORT;
+use s2lab_protocol::{
+    AGENT_PORT,
+    ethernet::{HOST_ADDRESS, HardwareAddress},
+};
 use std::{fmt::Display, path::Path};
 
 /// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
@@ -133,9 +136,16 @@ impl PciOptions {
                     PciOption::Text("pmrdev", format!("bar-{name}")),
                 ],
             },
-            DeviceModel::Igb => Self { driver: "igb", options: vec![] },
+            DeviceModel::Igb => {
+                Self { driver: "igb", options: vec![PciOption::Text("mac", hardware_address(HOST_ADDRESS))] }
+            }
         }
     }
+}
+
+/// Returns a hardware address in the words of QEMU.
+fn hardware_address(address: HardwareAddress) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 impl Display for PciOption {

@@ -2,7 +2,7 @@
 //! other side.
 
 use super::{
-    argv::device_id,
+    argv::{bus, device_id},
     qmp::{Qmp, QmpError},
 };
 use s2lab_protocol::Bar;
@@ -18,6 +18,9 @@ pub enum PlacementError {
     Impossible(String),
     #[error("QEMU knows no prefetchable BAR of `{0}`")]
     NoBar(String),
+    /// QEMU maps such a BAR at another place than the host's kernel.
+    #[error("QEMU takes the BARs of the virtual function of `{0}` for 32-bit ones, so no access reaches it")]
+    Narrow(String),
 }
 
 /// The machine's own knowledge of its devices' BARs.
@@ -27,17 +30,36 @@ pub struct Placement<'a> {
 
 impl Placement<'_> {
     /// The memory BARs of a device that is bound. `chosen`: the scenario means one of them by the device's name.
-    pub async fn bars(&mut self, device: &str, chosen: bool) -> Result<Vec<Bar>, PlacementError> {
-        let id = device_id(device);
+    /// `function`: those of the device's virtual function at this PCI address. Such a function has no id of ours,
+    /// and QEMU names those that are not switched on too, without places. The BARs of such a function of `igb` have
+    /// 64 bits, but QEMU 10.0.2 takes them for 32-bit ones; 11.1.3 does not.
+    pub async fn bars(
+        &mut self,
+        device: &str,
+        chosen: bool,
+        function: Option<&str>,
+    ) -> Result<Vec<Bar>, PlacementError> {
+        let (id, port) = (device_id(device), bus(device));
         let buses = self.qmp.execute(qapi::qmp::query_pci {}).await?;
         let on_root = buses.into_iter().flat_map(|bus| bus.devices);
-        let all = on_root.flat_map(|port| {
-            let behind = port.pci_bridge.clone().and_then(|bridge| bridge.devices).unwrap_or_default();
-            std::iter::once(port).chain(behind)
+        // Each function, with whether it is behind the port of the device.
+        let all = on_root.flat_map(|above| {
+            let is_port = above.qdev_id == port;
+            let behind = above.pci_bridge.clone().and_then(|bridge| bridge.devices).unwrap_or_default();
+            std::iter::once((false, above)).chain(behind.into_iter().map(move |function| (is_port, function)))
         });
-        let regions = all.filter(|function| function.qdev_id == id).flat_map(|function| function.regions);
-        let memory = regions.filter(|region| region.type_ == MEMORY_REGION);
-        let bars = memory.map(|region| {
+        let meant = all.filter(|(is_behind, found)| match function {
+            Some(address) => {
+                *is_behind && address.ends_with(&format!(":{:02x}.{:x}", found.slot, found.function))
+            }
+            None => found.qdev_id == id,
+        });
+        let regions = meant.flat_map(|(_, function)| function.regions);
+        let memory: Vec<_> = regions.filter(|region| region.type_ == MEMORY_REGION).collect();
+        if function.is_some() && memory.iter().any(|region| region.mem_type_64 != Some(true)) {
+            return Err(PlacementError::Narrow(device.into()));
+        }
+        let bars = memory.into_iter().map(|region| {
             Some(Bar {
                 index: u8::try_from(region.bar).ok()?,
                 start: u64::try_from(region.address).ok()?,

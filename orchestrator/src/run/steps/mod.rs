@@ -4,6 +4,7 @@ mod count;
 mod device;
 mod dma;
 mod exec;
+mod frames;
 mod load;
 mod look;
 mod meanwhile;
@@ -46,6 +47,7 @@ impl CellContext<'_, '_> {
                 Step::Memslot(step) => self.memslot(index, step).await?,
                 Step::While(step) => self.meanwhile(index, step).await?,
                 Step::Dma(step) => self.dma(index, step).await?,
+                Step::Frames(step) => self.frames(index, step).await?,
                 Step::Probe(step) => self.probe(index, step).await?,
                 Step::Exec(step) => self.exec(index, step).await?,
                 Step::Suite(step) => self.suite(index, step).await?,

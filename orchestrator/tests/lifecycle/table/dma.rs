@@ -1,7 +1,7 @@
-//! A guest that transfers data to and from a drive.
+//! A guest that transfers data to and from a drive, or by the frames of a virtual function.
 
 use super::*;
-use s2lab_protocol::ask::{Direction, Transfer, Transferred};
+use s2lab_protocol::ask::{Direction, Frames, Transfer, Transferred};
 
 pub(super) fn dma() -> Vec<Row> {
     let row = |name, skip, act| {
@@ -36,5 +36,58 @@ pub(super) fn dma() -> Vec<Row> {
         row("transfer-never-answered", 0, Act::Ignore)
             .stops("TIMEOUT(steps)", Stage::Steps, "`transfer data by DMA`")
             .after(Deadline::Store),
+    ]
+}
+
+pub(super) fn frames() -> Vec<Row> {
+    let row = |name, at, skip, act| {
+        let row = good(name).with_a_function();
+        Row { script: row.script.and_later(request(at), skip, act), ..row }
+    };
+    let (bytes, read) = (64 << 10, Direction::Read);
+    let differs = Transferred { direction: read, bytes, first_difference: Some(0x40) };
+    let (by_guest, by_host) = (Act::answer::<Transfer>(&differs), Act::answer::<Frames>(&differs));
+    vec![
+        Row { verdict: "PASS", ..good("frames-exchanged").with_a_function() },
+        row("frames-that-the-host-does-not-get", "frames", 2, by_host).judged(
+            "FAIL",
+            "what the host received after step 0, frames of nic: differs from offset 0x10040 instead of the pattern that was sent",
+        ),
+        row("frames-that-the-guest-does-not-get", "transfer", 1, by_guest).judged(
+            "FAIL",
+            "what the guest received after step 0, frames of nic: differs from offset 0x40 instead of the pattern that was sent",
+        ),
+        row("frames-that-the-guest-does-not-send", "transfer", 0, refuse(FailureKind::System, "a frame is sent"))
+            .stops("MISS", Stage::Steps, "a frame is sent"),
+        row("other-frames", "frames", 1, Act::answer::<Frames>(&differs)).stops(
+            "MISS",
+            Stage::Steps,
+            "answers `exchange frames` with something else",
+        ),
+        row("frames-never-answered", "frames", 0, Act::Ignore)
+            .stops("TIMEOUT(steps)", Stage::Steps, "`exchange frames`")
+            .after(Deadline::Request),
+        good("function-elsewhere")
+            .with_a_function()
+            .and(Moment::Start, Act::Misplace(0x1000))
+            .judged("FAIL", "place of nic"),
+        good("function-that-qemu-places-elsewhere").with_a_function().and(Moment::Start, Act::Narrow).stops(
+            "SKIP(QEMU takes the BARs of the virtual function of `nic` for 32-bit ones, so no access reaches it)",
+            Stage::Bind,
+            "32-bit",
+        ),
+        good("function-without-the-driver-of-the-physical-one").with_a_function().without("IGB").stops(
+            "SKIP(the kernel lacks CONFIG_IGB (it makes the virtual function of a guest))",
+            Stage::Preflight,
+            "CONFIG_IGB",
+        ),
+        fault(
+            "function-without-sockets-for-frames",
+            request("bind"),
+            refuse(FailureKind::Missing(Facility::PacketSockets), "no sockets"),
+        )
+        .with_a_function()
+        .configured()
+        .stops("FAIL", Stage::Bind, "no sockets, and the kernel has CONFIG_PACKET=y"),
     ]
 }

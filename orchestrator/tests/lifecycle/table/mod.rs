@@ -62,6 +62,7 @@ pub(crate) fn groups() -> Vec<Group> {
         group("VMAs of s2lab's module", modules::modules()),
         group("Hot-plug", hotplug::hotplug()),
         group("DMA", dma::dma()),
+        group("Virtual functions", dma::frames()),
         group("Stores while the host acts", whiles::whiles()),
         group("The VMM's own leaves", looks::own_leaves()),
         group("The trace of faults", looks::faults()),
