@@ -6,7 +6,7 @@ use crate::link::{Credentials, Incoming, Link, LinkError};
 use crate::parameters::{Parameters, ParametersError};
 use crate::port::{Port, PortError};
 use crate::root::Root;
-use crate::{guest, host, modules};
+use crate::{guest, host, host::memory::Asked, modules};
 use rustix::mount::{MountFlags, mount};
 use rustix::time::{ClockId, clock_gettime};
 use s2lab_protocol::{AGENT_PORT, Level, Notice, Peer};
@@ -58,7 +58,7 @@ pub fn serve(root: &Path, channel: OwnedFd) -> ExitCode {
         let root = Root::at(root);
         let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
         let port = Port::on(channel)?;
-        live(root, Parameters::parse(&command_line)?, Vec::new(), port)
+        live(root, Parameters::parse(&command_line)?, Early::default(), port)
     };
     match served() {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,18 +71,25 @@ fn boot() -> Result<(), InitError> {
     let root = Root::machine();
     let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&command_line)?;
+    let memory = match parameters.level {
+        Level::Host => Some(Asked::begin(&root).map_err(InitError::Thread)?),
+        Level::Guest => None,
+    };
     let failed_modules = modules::load_all(&root, &command_line);
     let port = Port::open(&root, AGENT_PORT)?;
-    live(root, parameters, failed_modules, port)
+    live(root, parameters, Early { failed_modules, memory }, port)
+}
+
+/// The work of PID 1 before the first frame.
+#[derive(Debug, Default)]
+struct Early {
+    failed_modules: Vec<modules::ModuleError>,
+    memory: Option<Asked>,
 }
 
 /// Runs from the first frame to the final record.
-fn live(
-    root: Root,
-    parameters: Parameters,
-    failed_modules: Vec<modules::ModuleError>,
-    port: Port,
-) -> Result<(), InitError> {
+fn live(root: Root, parameters: Parameters, early: Early, port: Port) -> Result<(), InitError> {
+    let Early { failed_modules, memory } = early;
     let Parameters { level, me, nonce } = parameters;
     let link = Arc::new(Link::new(me, nonce, port.clone()));
     say_hello(&root, &link, level, nonce)?;
@@ -94,7 +101,7 @@ fn live(
     let incoming = Incoming::new(port.clone(), Credentials { from: Peer::Lab, nonce });
     let agent = Agent { root, link, port, failed_modules };
     match level {
-        Level::Host => host::serve(agent, incoming.relaying())?,
+        Level::Host => host::serve(agent, incoming.relaying(), memory)?,
         Level::Guest => guest::serve(&agent.root, &agent.link, incoming)?,
     }
     Ok(())

@@ -10,6 +10,7 @@ use s2lab_protocol::ask::Memory;
 use s2lab_protocol::{Extent, Failure, HostMemory};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::thread::JoinHandle;
 
 /// The resources below "System RAM" whose pages may be kept from allocation (Linux
 /// arch/arm64/kernel/setup.c, request_standard_resources).
@@ -28,11 +29,28 @@ const LONGEST_RECORD: usize = 8192;
 /// The most extents that are reported; a host has some thirty.
 const MOST_EXTENTS: usize = 2048;
 
+/// The question to the kernel, which a thread asks since before the modules are loaded: on another CPU it takes no
+/// time.
+#[derive(Debug)]
+pub(crate) struct Asked(JoinHandle<Result<HostMemory, Failure>>);
+
+impl Asked {
+    /// Begins to ask.
+    pub(crate) fn begin(root: &Root) -> io::Result<Asked> {
+        let root = root.clone();
+        Ok(Asked(std::thread::Builder::new().spawn(move || host_memory(&root, page_size()))?))
+    }
+}
+
 impl Answers<Memory> for Host<'_> {
     fn answer(&mut self, _: Memory) -> Result<HostMemory, Failure> {
-        let page_size = u64::try_from(rustix::param::page_size()).unwrap_or(u64::MAX);
-        host_memory(&self.agent.root, page_size)
+        let asked = self.memory.take().and_then(|asked| asked.0.join().ok());
+        asked.unwrap_or_else(|| host_memory(&self.agent.root, page_size()))
     }
+}
+
+fn page_size() -> u64 {
+    u64::try_from(rustix::param::page_size()).unwrap_or(u64::MAX)
 }
 
 /// Asks the kernel. Without `/proc/kpageflags` (CONFIG_PROC_PAGE_MONITOR) there is no report of

@@ -12,7 +12,7 @@ mod faults;
 mod function;
 mod interface;
 pub(crate) mod look;
-mod memory;
+pub(crate) mod memory;
 mod platform;
 mod program;
 mod reset;
@@ -59,6 +59,8 @@ struct Host<'a> {
     interfaces: BTreeMap<String, Interface>,
     /// The trace of stage-2 faults, since before the first guest, or the reason why there is none.
     trace: Option<Result<FaultTrace, String>>,
+    /// The question about the host's memory, until s2lab has asked it.
+    memory: Option<memory::Asked>,
     program: Program,
     /// The program of the user's that has run in this host: it may have changed anything.
     ran: Option<String>,
@@ -72,7 +74,11 @@ struct Guest {
 }
 
 /// Answers requests until [`s2lab_protocol::ask::Finish`]; passes frames to guests meanwhile.
-pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkError> {
+pub(crate) fn serve(
+    agent: Agent,
+    incoming: Incoming<Port>,
+    memory: Option<memory::Asked>,
+) -> Result<(), LinkError> {
     let (queue, requests) = sync_channel(QUEUE);
     let downlinks = Arc::new(Downlinks::default());
     let looks = Looks::start(&agent.root, &agent.link)?;
@@ -87,7 +93,7 @@ pub(crate) fn serve(agent: Agent, incoming: Incoming<Port>) -> Result<(), LinkEr
     let (guests, devices, interfaces) = (BTreeMap::new(), Devices::default(), BTreeMap::new());
     let program = Program::at(agent.root.clone());
     let (trace, ran, tables) = (None, None, None);
-    Host { agent: &agent, downlinks, guests, devices, interfaces, trace, program, ran, tables }
+    Host { agent: &agent, downlinks, guests, devices, interfaces, trace, memory, program, ran, tables }
         .answer_all(&requests)
 }
 

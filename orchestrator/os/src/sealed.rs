@@ -16,10 +16,13 @@ use std::{
 const MOST_TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The bytes of a write: a host's initramfs has some 80 MB.
+const BUFFER: usize = 1 << 20;
+
 /// Returns a memfd with the output of `fill`, which nobody can change any more.
 pub fn sealed(name: &str, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<OwnedFd> {
     let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut out = BufWriter::new(File::from(fd));
+    let mut out = BufWriter::with_capacity(BUFFER, File::from(fd));
     fill(&mut out)?;
     let fd = OwnedFd::from(out.into_inner()?);
     let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;

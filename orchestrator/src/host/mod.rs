@@ -10,7 +10,7 @@ pub mod link;
 pub mod ssh;
 
 pub use emulated::{
-    Answers, Beginning, Parts, Streams,
+    Answers, Beginning, Parts, Questions, Streams,
     look::Target,
     look::tables_of,
     machine::StartError,
@@ -94,6 +94,11 @@ pub fn memory(host: &scenario::Host) -> u64 {
 }
 
 impl Host {
+    /// Asks what must be known before the machine is made.
+    pub async fn ask(launcher: &Launcher, questions: &Questions<'_>) -> Result<Answers, StartError> {
+        Ok(emulated::plugin::ask(launcher, questions).await?)
+    }
+
     /// Makes the machine with everything attached to it. It stands before its first instruction.
     pub async fn prepare(launcher: &Launcher, parts: Parts<'_>) -> Result<(Self, Streams), StartError> {
         let (host, streams) = emulated::Host::prepare(launcher, parts).await?;

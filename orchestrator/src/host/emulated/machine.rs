@@ -6,7 +6,7 @@ use super::{
     gdb::{Gdb, GdbError},
     look,
     memory::{HostRam, SharedMemory},
-    plugin::{self, Answers, Taken},
+    plugin::{Answers, Taken},
     process::Launcher,
     qmp::{Qmp, QmpError},
     saved::{self, SaveError},
@@ -112,15 +112,16 @@ pub struct Parts<'a> {
     pub gdb: Option<UnixListener>,
     /// QEMU's plugin, or the reason why there is none.
     pub plugin: Result<&'a Path, &'a str>,
+    /// The answers of this QEMU.
+    pub answers: Answers,
 }
 
 /// The way in which a machine begins.
 pub enum Beginning<'a> {
     /// With the first instruction of a kernel.
     Boot { kernel: &'a Path, initramfs: OwnedFd, kernel_arguments: &'a str },
-    /// With the state of a machine that was saved in this file, and the answers of its QEMU, which is the
-    /// same as now.
-    Saved(&'a Path, &'a Answers),
+    /// With the state of a machine that was saved in this file.
+    Saved(&'a Path),
 }
 
 /// The emulated host. Dropping it kills QEMU.
@@ -153,12 +154,8 @@ impl Host {
     ) -> Result<(Self, Streams), StartError> {
         let folder = parts.folder;
         let unwritable = |source| StartError::Unwritable { folder: folder.into(), source };
-        let answers = match parts.beginning {
-            Beginning::Saved(_, known) => known.clone(),
-            Beginning::Boot { .. } => plugin::ask(launcher, &parts).await?,
-        };
         let log = File::create(folder.join(LOG)).map_err(unwritable)?;
-        let (host, streams, arguments) = start(launcher, parts, answers, log).await.map_err(|what| {
+        let (host, streams, arguments) = start(launcher, parts, log).await.map_err(|what| {
             let said = outside::read_text(&folder.join(LOG), kinds::PROGRAM_LOG).unwrap_or_default();
             StartError::Machine { what, said: said.trim_end().into() }
         })?;
@@ -232,13 +229,13 @@ impl<'a> Attachments<'a> {
     }
 
     /// Returns QEMU's command line.
-    fn arguments(&self, parts: &Parts<'_>, cpu: &str) -> Vec<String> {
+    fn arguments(&self, parts: &Parts<'_>) -> Vec<String> {
         let devices = parts.host.devices.iter();
         let devices: Vec<_> = devices.map(|(name, device)| self.pci(name, device)).collect();
         let Self { qmp, gdb, console, agent, ssh, ram, plugin, .. } = self;
         let plugin = plugin.as_ref().ok();
         HostMachine {
-            cpu,
+            cpu: &parts.answers.cpu,
             gic: parts.host.gic,
             mte: parts.host.mte,
             ram_size: ram.1.size(),
@@ -248,7 +245,7 @@ impl<'a> Attachments<'a> {
                 Beginning::Boot { kernel, initramfs, kernel_arguments } => {
                     Begin::Boot { kernel, initramfs: initramfs.as_raw_fd(), kernel_arguments }
                 }
-                Beginning::Saved(..) => Begin::Saved,
+                Beginning::Saved(_) => Begin::Saved,
             },
             devices: &devices,
             plugin: plugin.map(|(taken, (trace, _))| PluginFile { file: taken.file, trace: *trace }),
@@ -261,18 +258,17 @@ impl<'a> Attachments<'a> {
 async fn start(
     launcher: &Launcher,
     parts: Parts<'_>,
-    answers: Answers,
     log: File,
 ) -> Result<(Host, Streams, Vec<String>), MachineError> {
     let mut inherit = vec![];
-    let made = Attachments::make(parts.host, answers.plugin(&parts), &mut inherit)?;
-    let arguments = made.arguments(&parts, &answers.cpu);
+    let made = Attachments::make(parts.host, parts.answers.plugin(parts.plugin), &mut inherit)?;
+    let arguments = made.arguments(&parts);
     let state = match parts.beginning {
         Beginning::Boot { initramfs, .. } => {
             inherit.push(initramfs);
             None
         }
-        Beginning::Saved(state, _) => Some(state),
+        Beginning::Saved(state) => Some(state),
     };
     let mut command = parts.qemu.command();
     if let Ok((plugin, _)) = &made.plugin {
@@ -294,7 +290,7 @@ async fn start(
     };
     let (bars, drives) = (ours(made.bars), ours(made.drives));
     let streams = Streams { console: made.console.1, agent: made.agent.1 };
-    let trace = made.plugin.map(|(_, (_, trace))| trace);
+    let (answers, trace) = (parts.answers, made.plugin.map(|(_, (_, trace))| trace));
     Ok((Host { process, answers, qmp, gdb, ssh: made.ssh.1, ram, bars, drives, trace }, streams, arguments))
 }
 

@@ -13,7 +13,7 @@ pub mod memory;
 pub mod offered;
 mod packets;
 pub mod placement;
-mod plugin;
+pub(in crate::host) mod plugin;
 pub mod preflight;
 pub mod qmp;
 pub mod roms;
@@ -23,5 +23,5 @@ pub mod trace;
 mod watched;
 
 pub use machine::{Beginning, Host, Parts, Streams};
-pub use plugin::Answers;
+pub use plugin::{Answers, Questions};
 pub use s2lab_os::child::{orphans, process};

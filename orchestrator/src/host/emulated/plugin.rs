@@ -2,10 +2,11 @@
 
 use super::{
     cpu::{self, CpuError},
-    machine::Parts,
     memory::SharedMemory,
     process::Launcher,
 };
+use crate::host::deadlines::Deadlines;
+use s2lab_cache::Qemu;
 use s2lab_trace::{INTERFACE, INTERFACES};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -30,9 +31,9 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Returns the plugin of these parts, if QEMU takes it, or the reason why there is none.
-    pub(super) fn plugin<'a>(&self, parts: &Parts<'a>) -> Result<Taken<'a>, String> {
-        let file = parts.plugin.map_err(str::to_owned)?;
+    /// Returns the plugin, if QEMU takes it, or the reason why there is none.
+    pub(super) fn plugin<'a>(&self, plugin: Result<&'a Path, &str>) -> Result<Taken<'a>, String> {
+        let file = plugin.map_err(str::to_owned)?;
         self.interface.clone().map(|interface| Taken { file, interface })
     }
 }
@@ -52,16 +53,29 @@ impl Taken<'_> {
     }
 }
 
+/// The questions before a machine is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Questions<'a> {
+    pub qemu: &'a Qemu,
+    /// The scenario's CPU model.
+    pub cpu: &'a str,
+    /// QEMU's plugin, or the reason why there is none.
+    pub plugin: Result<&'a Path, &'a str>,
+    pub deadlines: Deadlines,
+}
+
 /// Asks QEMU both at once, for each version of the plugin interface until it takes the plugin; one that
 /// takes none is asked once more.
-pub(super) async fn ask(launcher: &Launcher, parts: &Parts<'_>) -> Result<Answers, CpuError> {
-    let model = &parts.host.cpu;
-    let why = match parts.plugin {
+pub(in crate::host) async fn ask(
+    launcher: &Launcher,
+    questions: &Questions<'_>,
+) -> Result<Answers, CpuError> {
+    let why = match questions.plugin {
         Ok(file) => {
             let mut why = String::new();
             for interface in INTERFACES {
                 let plugin = Taken { file, interface };
-                match with(launcher, parts, plugin).await {
+                match with(launcher, questions, plugin).await {
                     Ok(cpu) => return Ok(Answers { cpu, interface: Ok(interface) }),
                     Err(Refusal::Unknown(error)) => return Err(error),
                     Err(Refusal::Plugin(reason)) => why = reason,
@@ -71,8 +85,8 @@ pub(super) async fn ask(launcher: &Launcher, parts: &Parts<'_>) -> Result<Answer
         }
         Err(why) => why.to_owned(),
     };
-    let qemu = parts.qemu.command();
-    let cpu = cpu::argument(launcher, qemu, model, parts.deadlines, Stdio::null()).await?;
+    let Questions { qemu, cpu: model, deadlines, .. } = *questions;
+    let cpu = cpu::argument(launcher, qemu.command(), model, deadlines, Stdio::null()).await?;
     Ok(Answers { cpu, interface: Err(why) })
 }
 
@@ -82,14 +96,14 @@ enum Refusal {
     Plugin(String),
 }
 
-async fn with(launcher: &Launcher, parts: &Parts<'_>, plugin: Taken<'_>) -> Result<String, Refusal> {
+async fn with(launcher: &Launcher, questions: &Questions<'_>, plugin: Taken<'_>) -> Result<String, Refusal> {
     let cannot = |error: std::io::Error| Refusal::Plugin(format!("QEMU could not be asked: {error}"));
     let messages = SharedMemory::new("messages", LONGEST).map_err(cannot)?;
     let stderr = messages.fd().try_clone_to_owned().map_err(cannot)?;
-    let mut qemu = parts.qemu.command();
+    let mut qemu = questions.qemu.command();
     qemu.arg("-plugin").arg(plugin.file);
     plugin.declare(&mut qemu);
-    let asked = cpu::argument(launcher, qemu, &parts.host.cpu, parts.deadlines, stderr.into()).await;
+    let asked = cpu::argument(launcher, qemu, questions.cpu, questions.deadlines, stderr.into()).await;
     asked.map_err(|error| match error {
         CpuError::Unknown { .. } => Refusal::Unknown(error),
         error => Refusal::Plugin(format!("QEMU does not take it: {}", said(&messages, &error))),

@@ -10,7 +10,7 @@ use super::super::{
 };
 use crate::{
     boot::kernel::ready::KernelFiles,
-    host::{Beginning, Host, Parts, Streams},
+    host::{Answers, Beginning, Host, Parts, Questions, Streams},
 };
 use s2lab_model::{
     event::{Event, PlannedCell},
@@ -20,7 +20,7 @@ use s2lab_model::{
 };
 use s2lab_protocol::QUICK_BOOT;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
-use tokio::{net::UnixListener, sync::Mutex};
+use tokio::{net::UnixListener, sync::Mutex, task::block_in_place};
 
 /// The hint if no socket for gdb can be made.
 const NO_SOCKET: &str = "a socket's path has at most 107 bytes: give a shorter --out, or set XDG_RUNTIME_DIR";
@@ -34,15 +34,19 @@ pub(super) async fn host(
     nonce: u64,
     gdb: Option<UnixListener>,
 ) -> Result<(Host, Streams), Stop> {
-    let initramfs = shared.boot.initramfs(kernel, host.runs_qemu());
-    let host = host.host();
+    let (runs_qemu, host) = (host.runs_qemu(), host.host());
+    let questions =
+        Questions { qemu: shared.qemu, cpu: &host.cpu, plugin: plugin(shared), deadlines: shared.deadlines };
+    // QEMU answers while the initramfs is made.
+    let initramfs = async { block_in_place(|| shared.boot.initramfs(kernel, runs_qemu)) };
+    let (answers, initramfs) = tokio::join!(biased; Host::ask(shared.launcher, &questions), initramfs);
     let own = [&host.arguments, shared.boot.arguments(name)].concat();
     let beginning = Beginning::Boot {
         kernel: &kernel.boot.image,
         initramfs: initramfs.map_err(|e| Stop::lab(format!("cannot make the host's initramfs: {e}")))?,
         kernel_arguments: &kernel_arguments(&format!("{nonce:016x}"), crash(shared), &own),
     };
-    let parts = Parts { gdb, ..parts(shared, host, folder, beginning) };
+    let parts = Parts { gdb, ..parts(shared, host, folder, beginning, answers?) };
     Ok(Host::prepare(shared.launcher, parts).await?)
 }
 
@@ -52,6 +56,7 @@ pub(super) fn parts<'a>(
     host: &'a scenario::Host,
     folder: &'a Path,
     beginning: Beginning<'a>,
+    answers: Answers,
 ) -> Parts<'a> {
     Parts {
         qemu: shared.qemu,
@@ -60,8 +65,13 @@ pub(super) fn parts<'a>(
         folder,
         deadlines: shared.deadlines,
         gdb: None,
-        plugin: shared.boot.plugin().map(|plugin| plugin.file.as_path()),
+        plugin: plugin(shared),
+        answers,
     }
+}
+
+fn plugin<'a>(shared: &Shared<'a>) -> Result<&'a Path, &'a str> {
+    shared.boot.plugin().map(|plugin| plugin.file.as_path())
 }
 
 /// Returns the arguments of the host's kernel about crashes.

@@ -98,7 +98,7 @@ async fn go_on(
     nonce: u64,
 ) -> Result<Option<Resumed>, Unsaved> {
     let Some(SavedHost { state, facts, consoles }) = key.find().await? else { return Ok(None) };
-    let parts = parts(shared, machine, folder, Beginning::Saved(&state, &facts.answers));
+    let parts = parts(shared, machine, folder, Beginning::Saved(&state), facts.answers.clone());
     let (mut host, Streams { console, agent }) = Host::prepare(shared.launcher, parts).await?;
     let (notices, noticed) = mpsc::channel(NOTICES);
     let of = |deadline| shared.deadlines.of(deadline);
