@@ -5,7 +5,8 @@ use crate::root::Root;
 use crate::waits;
 use s2lab_protocol::{Bar, Facility, Failure};
 use std::fmt;
-use std::os::unix::fs::FileExt;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const BARS: usize = 6;
 
 /// The place of the command register in the configuration space, and its bits of memory space and of bus mastering
 /// (PCI Local Bus 3.0, 6.1 and 6.2.2).
-pub(crate) const COMMAND: u64 = 4;
+const COMMAND: u64 = 4;
 const MEMORY_SPACE: u16 = 1 << 1;
 const BUS_MASTER: u16 = 1 << 2;
 
@@ -36,11 +37,21 @@ pub(crate) fn set_memory_space(root: &Root, address: &Address, on: bool) -> Resu
     let path = root.path(&file);
     let set = || {
         let config = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
-        let mut command = [0; 2];
-        config.read_exact_at(&mut command, COMMAND)?;
-        config.write_all_at(&with_memory_space(command, on), COMMAND)
+        change_command(config, 0, |command| with_memory_space(command, on)).map_err(io::Error::from)
     };
     set().map_err(|why| fault::system("write the command register in", file.display(), why))
+}
+
+/// Changes the command register in a file with the configuration space of a function, which begins at this offset.
+pub(crate) fn change_command(
+    file: impl AsFd,
+    configuration: u64,
+    change: impl Fn([u8; 2]) -> [u8; 2],
+) -> rustix::io::Result<()> {
+    let (at, mut command) = (configuration + COMMAND, [0; 2]);
+    let read = rustix::io::pread(&file, &mut command, at)?;
+    let written = rustix::io::pwrite(&file, &change(command), at)?;
+    if (read, written) == (2, 2) { Ok(()) } else { Err(rustix::io::Errno::IO) }
 }
 
 /// Returns a command register that lets the function access memory by itself.

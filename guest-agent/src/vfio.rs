@@ -162,11 +162,8 @@ pub(crate) fn set_bus_master(device: impl AsFd) -> Result<()> {
 
 /// Changes the command register of a function.
 fn change_command(device: impl AsFd, change: impl Fn([u8; 2]) -> [u8; 2]) -> Result<()> {
-    let at = region(&device, CONFIGURATION)?.offset + pci::COMMAND;
-    let mut command = [0; 2];
-    let read = rustix::io::pread(&device, &mut command, at)?;
-    let written = rustix::io::pwrite(&device, &change(command), at)?;
-    if (read, written) == (2, 2) { Ok(()) } else { Err(rustix::io::Errno::IO) }
+    let configuration = region(&device, CONFIGURATION)?.offset;
+    pci::change_command(device, configuration, change)
 }
 
 /// Lets a device go into a state of low power, or takes it out of it.
