@@ -85,6 +85,11 @@ impl Address {
         }
     }
 
+    /// Returns the name of the function's bus, `DDDD:BB`.
+    fn bus(&self) -> &str {
+        self.0.rsplit_once(':').map_or(&self.0, |(bus, _)| bus)
+    }
+
     /// The function's folder, relative to the root.
     pub(crate) fn folder(&self) -> PathBuf {
         PathBuf::from("sys/bus/pci/devices").join(&self.0)
@@ -163,6 +168,20 @@ pub(crate) fn until_plugged(root: &Root, address: &Address, plugged: bool) -> Re
 /// Waits until the kernel has a function behind a port.
 pub(crate) fn until_behind(root: &Root, port: &Address) -> Result<(), Failure> {
     until(port, true, || below(root, port).is_ok_and(|function| has_files(root, &function)))
+}
+
+/// Keeps the port of a slot out of low power while the slot is empty. The driver of the slot switches its power
+/// indicator in low power, and then the port wakes up with the slot's control register of before, in which the slot is
+/// off (Linux 7.3 drivers/pci/hotplug/pciehp_ctrl.c, pciehp_handle_button_press and pciehp_enable_slot;
+/// drivers/pci/pci.c, pci_restore_pcie_state). QEMU takes a device out of a slot that goes off (QEMU 10.0 hw/pci/pcie.c,
+/// pcie_cap_slot_write_config).
+pub(crate) fn keep_port_awake(root: &Root, address: &Address) -> Result<(), Failure> {
+    let control = PathBuf::from("sys/class/pci_bus").join(address.bus()).join("device/power/control");
+    match root.exists(&control) {
+        true => root.write(&control, "on"),
+        // A kernel without CONFIG_PM.
+        false => Ok(()),
+    }
 }
 
 fn has_files(root: &Root, address: &Address) -> bool {
@@ -305,6 +324,22 @@ mod tests {
         until_plugged(&root, &address, true).unwrap();
         assert!(root.exists(address.folder().join("resource0")));
         plugging.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn the_port_above_an_empty_slot_stays_awake() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        let address = Address::parse("0000:02:00.0").unwrap();
+        keep_port_awake(&root, &address).unwrap();
+        for bus in ["0000:00", "0000:02"] {
+            let power = root.path(format!("sys/class/pci_bus/{bus}/device/power"));
+            std::fs::create_dir_all(&power).unwrap();
+            std::fs::write(power.join("control"), "auto").unwrap();
+        }
+        keep_port_awake(&root, &address).unwrap();
+        let control = |bus: &str| root.read(format!("sys/class/pci_bus/{bus}/device/power/control")).unwrap();
+        assert_eq!((control("0000:00"), control("0000:02")), ("auto".to_owned(), "on".to_owned()));
     }
 
     proptest! {

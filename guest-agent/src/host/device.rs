@@ -27,6 +27,9 @@ impl Answers<Device> for Host<'_> {
             Some(call) => call.happen(&Files::of(root, vmm, &address)?, &address)?,
             None => pci::until_plugged(root, &address, operation == DeviceOperation::Plug)?,
         }
+        if operation == DeviceOperation::Unplug {
+            pci::keep_port_awake(root, &address)?;
+        }
         Ok(DeviceDone { operation })
     }
 }
