@@ -32,7 +32,7 @@ pub struct ResolvedCell {
     /// The cell is a negative control: each of its expectations must be unmet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inverted: bool,
-    /// The reason why this point of the axes does not run.
+    /// The reason why the kernel does not run this point of the axes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<String>,
     /// The declared traits of the kernel. If they leave something open, exactly one alternative of

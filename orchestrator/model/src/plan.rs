@@ -155,7 +155,8 @@ fn plan_cells(
             candidates.iter().flat_map(|kernel| combinations.iter().map(move |at| (kernel, at)))
         {
             let key = Key::of(&scenario.scenario, &kernel.name, at.values.iter().copied())?;
-            let Some((scenario, excluded)) = scenario.at(&at.values) else { continue };
+            let Some(scenario) = scenario.at(&at.values) else { continue };
+            let excluded = scenario.excluded(&kernel.traits);
             let (chosen, at_chosen) = (kernel.chosen && at.chosen, at.chosen);
             cells.push(Candidate { scenario, excluded, kernel, key, chosen, at_chosen });
         }

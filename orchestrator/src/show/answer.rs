@@ -173,7 +173,7 @@ pub struct Cell {
     pub about: String,
     /// The promises that the cell checks, like I1.
     pub promises: Vec<String>,
-    /// The reason why the scenario excludes this point of its axes, or null.
+    /// The reason why the scenario excludes this point of its axes, on all kernels or on this one; or null.
     pub excluded: Option<String>,
     /// The arguments of s2lab that run this cell alone.
     pub repeat: Vec<String>,

@@ -197,6 +197,38 @@ fn an_excluded_point_is_explained() {
     assert_eq!((excluded(0), excluded(1)), (None, Some("One CPU without VHE is enough.")));
 }
 
+/// The kernel of a cell decides too. A kernel that declares nothing runs the point.
+#[test]
+fn an_exclusion_may_be_for_kernels_with_a_trait() {
+    let home = home();
+    let by_trait =
+        "exclude:\n  - {at: {mode: nvhe}, when: wc-honoured, reason: The series is tried with VHE.}\n";
+    let text = home.read("lab/scenarios/hosts.yaml").replace("exclude:\n", by_trait);
+    home.write("lab/scenarios/hosts.yaml", text);
+    let idle = home.read("lab/scenarios/idle.yaml");
+    let no_axes = "exclude: [{unless: wc-honoured, reason: It is about the series.}]\nhost:";
+    home.write("lab/scenarios/idle.yaml", idle.replacen("host:", no_axes, 1));
+    home.write("lab/Image", "");
+    let mut session = home.session();
+    for arguments in [
+        &["lint"][..],
+        &["list", "hosts+*mode=nvhe", "idle"],
+        &["list", "hosts+*mode=nvhe", "idle", "--kernel", "./Image"],
+        &["run", "--dry-run", "idle"],
+    ] {
+        assert_eq!(session.s2lab(arguments).status.code(), Some(0), "{arguments:?}");
+    }
+    session.check("axes-by-trait");
+    let output = home.command(&["explain", KEY]).output().unwrap();
+    let explained = String::from_utf8(output.stdout).unwrap();
+    let due = format!("# {KEY}\n# Excluded, so it does not run: The series is tried with VHE.\n");
+    assert!(explained.starts_with(&due), "{explained}");
+    assert!(explained.contains("\n  arguments:\n  - kvm-arm.mode=nvhe\n"), "its own values: {explained}");
+    let output = home.command(&["list", "--promises"]).output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("\nS    It is about the series.\n     idle on 1\n"), "{table}");
+}
+
 /// The command that repeats a cell of a file, or of a set value, means that point alone.
 #[test]
 fn a_point_is_repeated_alone() {

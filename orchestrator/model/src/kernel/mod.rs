@@ -15,7 +15,7 @@ pub(crate) use load::NAME_LENGTH;
 pub use load::load;
 pub use schema::schema;
 
-/// A fact that a kernel declares about itself. Expectations depend on it.
+/// A fact that a kernel declares about itself. Expectations and exclusions depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trait {
@@ -29,16 +29,25 @@ pub enum Trait {
     /// KVM maps device memory Normal-WB if the VMM's VMA is cacheable and the CPU has FEAT_S2FWB and CTR_EL0.DIC
     /// (Linux commit 0c67288e0c8b, in 6.17).
     CacheableByVma,
+    /// KVM in protected mode gives a guest RAM alone: its code at EL2 shares each page, and refuses a BAR with
+    /// EINVAL (Linux 6.14, commit fce886a60207, arch/arm64/kvm/pkvm.c, pkvm_pgtable_stage2_map, and
+    /// arch/arm64/kvm/hyp/nvhe/mem_protect.c, __pkvm_host_share_guest).
+    ProtectedRamAlone,
 }
 
 impl Trait {
-    pub const ALL: [Self; 4] =
-        [Self::WcConveyed, Self::WcHonoured, Self::PfnmapStage1Leaf, Self::CacheableByVma];
+    pub const ALL: [Self; 5] = [
+        Self::WcConveyed,
+        Self::WcHonoured,
+        Self::PfnmapStage1Leaf,
+        Self::CacheableByVma,
+        Self::ProtectedRamAlone,
+    ];
 
     /// Returns true if two reports may differ in it, unless an expectation names it: it is about the shape of
-    /// tables, or about VMAs that few scenarios have.
+    /// tables, or about VMAs or a mode of KVM that few scenarios have.
     pub fn is_minor(self) -> bool {
-        matches!(self, Self::PfnmapStage1Leaf | Self::CacheableByVma)
+        matches!(self, Self::PfnmapStage1Leaf | Self::CacheableByVma | Self::ProtectedRamAlone)
     }
 }
 
@@ -50,6 +59,7 @@ impl Display for Trait {
             Self::WcHonoured => "wc-honoured",
             Self::PfnmapStage1Leaf => "pfnmap-stage1-leaf",
             Self::CacheableByVma => "cacheable-by-vma",
+            Self::ProtectedRamAlone => "protected-ram-alone",
         })
     }
 }

@@ -451,6 +451,73 @@ fn a_point_has_its_values_and_its_expectations() {
     assert!(cells[1].control().is_none(), "it expects no type");
 }
 
+/// Returns the reasons of the cells of a scenario, with the CPU of each, on kernels with these traits.
+fn excluded(exclude: &str, traits: &Traits) -> Vec<(String, Option<String>)> {
+    let text = format!(
+        "scenario: s\nabout: x\naxes: {{host.cpu: [max, neoverse-n1]}}\nexclude: {exclude}\nhost: {{cpu: a64fx}}\n\
+         guests: {{g0: {{vmm: qemu}}}}\nsteps: [look: {{name: up}}]\nexpect: [{{at: up, of: ram, stage2: Normal-WB}}]\n"
+    );
+    let scenario = scenario::load("s.yaml", &text).unwrap_or_else(|e| panic!("{e}"));
+    let own = KernelChoice::Own { label: "own".into(), traits: traits.clone() };
+    let selection = Selection { kernels: vec![own], ..Selection::default() };
+    let cells = plan(&[scenario], &kernels(), &selection).unwrap();
+    cells.into_iter().map(|cell| (cell.resolved.host.cpu, cell.resolved.excluded)).collect()
+}
+
+#[test]
+fn a_kernels_traits_exclude_a_point() {
+    let cells = |first: Option<&str>, second: Option<&str>| {
+        [("max", first), ("neoverse-n1", second)].map(|(cpu, of)| (cpu.to_owned(), of.map(str::to_owned)))
+    };
+    let (conveyed, both) = ([Trait::WcConveyed], [Trait::WcConveyed, Trait::WcHonoured]);
+    let exactly = |traits: &[Trait]| Traits::Exactly(traits.iter().copied().collect());
+    let at_least = |traits: &[Trait]| Traits::AtLeast(traits.iter().copied().collect());
+    let when = "[{at: {cpu: max}, when: [wc-conveyed, wc-honoured], reason: x}]";
+    assert_eq!(excluded(when, &exactly(&both)), cells(Some("x"), None));
+    assert_eq!(excluded(when, &exactly(&conveyed)), cells(None, None));
+    assert_eq!(excluded(when, &at_least(&both)), cells(Some("x"), None));
+    assert_eq!(excluded(when, &at_least(&conveyed)), cells(None, None), "what is open excludes nothing");
+    let unless = when.replace("when", "unless");
+    assert_eq!(excluded(&unless, &exactly(&both)), cells(None, None));
+    assert_eq!(excluded(&unless, &exactly(&conveyed)), cells(Some("x"), None));
+    assert_eq!(excluded(&unless, &at_least(&[])), cells(None, None));
+    let all = "[{when: wc-conveyed, reason: x}]";
+    assert_eq!(excluded(all, &exactly(&conveyed)), cells(Some("x"), Some("x")));
+    assert_eq!(excluded(all, &exactly(&[])), cells(None, None));
+}
+
+/// No kernel runs the point, so it has the values of the file, whatever the traits are.
+#[test]
+fn two_exclusions_may_exclude_a_point_together() {
+    let two =
+        "[{at: {cpu: max}, when: wc-conveyed, reason: x}, {at: {cpu: max}, unless: wc-conveyed, reason: y}]";
+    for (traits, reason) in [
+        (Traits::Exactly([Trait::WcConveyed].into()), "x"),
+        (Traits::Exactly([].into()), "y"),
+        (Traits::AtLeast([].into()), "y"),
+    ] {
+        let cells = excluded(two, &traits);
+        assert_eq!(cells[0], ("a64fx".to_owned(), Some(reason.to_owned())), "{traits:?}");
+        assert_eq!(cells[1], ("neoverse-n1".to_owned(), None), "{traits:?}");
+    }
+}
+
+#[test]
+fn a_kernels_traits_exclude_a_scenario_without_axes() {
+    let text = "scenario: s\nabout: x\nexclude: [{when: wc-conveyed, reason: x}]\nhost: {cpu: max}\n\
+        guests: {g0: {vmm: qemu}}\nsteps: [look: {name: up}]\nexpect: [{at: up, of: ram, stage2: Normal-WB}]\n";
+    let scenario = scenario::load("s.yaml", text).unwrap_or_else(|e| panic!("{e}"));
+    let bare = KernelChoice::Own { label: "bare".into(), traits: Traits::Exactly([].into()) };
+    let selection =
+        Selection { kernels: vec![KernelChoice::Listed("a-first".into()), bare], ..Selection::default() };
+    let cells = plan(&[scenario], &kernels(), &selection).unwrap();
+    let shown = |cell: &PlannedCell| (cell.key.to_string(), cell.resolved.excluded.clone());
+    assert_eq!(
+        cells.iter().map(shown).collect::<Vec<_>>(),
+        [("s@a-first".to_owned(), Some("x".to_owned())), ("s@bare".to_owned(), None)]
+    );
+}
+
 /// A point is the cell of a file that has its values.
 #[test]
 fn the_digest_of_a_point_does_not_depend_on_the_axes() {

@@ -4,7 +4,9 @@
 
 use super::parts::{Parts, Step, size};
 use super::programs::{self, Programs};
-use super::{FLASH, GICV, Guest, Host, RAM, Size, expectations, functions, host_looks, mte, platform, vmas};
+use super::{
+    FLASH, GICV, Guest, Host, RAM, Size, conditions, expectations, functions, host_looks, mte, platform, vmas,
+};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{LONGEST_NAME, is_name};
@@ -71,6 +73,7 @@ pub(super) fn check(
     parts.names_are_unique("measure", sink);
     parts.measures_have_one_width(sink);
     parts.probes_are_last(sink);
+    conditions::check(root, sink);
     expectations::check(root, &parts, sink);
     programs::needed(root, &parts, sink);
     programs::check(&parts, programs, sink)

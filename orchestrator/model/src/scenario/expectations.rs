@@ -1,5 +1,6 @@
 //! Checks of a scenario's expectations against its steps.
 
+use super::conditions::{Conditions, uncovered};
 use super::parts::{Parts, Step};
 use super::{GICV, RAM, Stage2Type, host_looks, probe_of, programs};
 use crate::diagnostic::{Sink, suggest};
@@ -21,11 +22,6 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
             false => region(expectation, root, parts, sink),
         }
         looks(expectation, parts, sink);
-        if let (Some(_), Some(unless)) = (entry(expectation, "when"), entry(expectation, "unless")) {
-            let help =
-                "`when` holds for kernels that declare all its traits, `unless` for all others: choose one";
-            sink.error_help(unless.span.clone(), "`when` and `unless` in one expectation", help);
-        }
     }
     // A program has a result on every kernel.
     if !programs::has_result(parts) {
@@ -171,43 +167,15 @@ fn looks(expectation: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
 /// Checks that every choice of traits has an expectation: otherwise a cell would pass without
 /// proof.
 fn every_kernel_has_one(list: &Entry, sink: &mut Sink<'_>) {
-    let names: Vec<String> = Trait::ALL.iter().map(Trait::to_string).collect();
-    let chosen = |e: &Node| ["when", "unless"].map(|key| e.get(key).cloned());
-    let readable = |e: &Node| match chosen(e) {
-        [Some(_), Some(_)] => false,
-        both => both
-            .iter()
-            .flatten()
-            .flat_map(Node::one_or_many)
-            .all(|t| names.iter().any(|n| t.text() == Some(n))),
+    // An item with a mistake may be meant for any kernel.
+    let items: Option<Vec<_>> = list.node.items().iter().map(Conditions::read).collect();
+    let Some(items) = items.filter(|items| !items.is_empty()) else { return };
+    let Some(traits) = uncovered(&items) else { return };
+    let names: Vec<_> = traits.iter().map(Trait::to_string).collect();
+    let of = match names.is_empty() {
+        true => "no trait".to_owned(),
+        false => format!("just {}", names.join(", ")),
     };
-    // An unreadable item is already reported, and may be meant for any kernel.
-    if list.node.items().is_empty() || !list.node.items().iter().all(readable) {
-        return;
-    }
-    let all = |node: Option<&Node>, declared: &[&str]| {
-        node.is_none_or(|n| n.one_or_many().iter().all(|t| t.text().is_some_and(|t| declared.contains(&t))))
-    };
-    for set in 0..1usize << names.len() {
-        let declared: Vec<&str> =
-            names.iter().enumerate().filter(|(i, _)| set & 1 << i != 0).map(|(_, n)| n.as_str()).collect();
-        let applies = |e: &Node| {
-            let unless = e.get("unless");
-            all(e.get("when"), &declared) && (unless.is_none() || !all(unless, &declared))
-        };
-        if !list.node.items().iter().any(applies) {
-            let of = if declared.is_empty() {
-                "no trait".to_owned()
-            } else {
-                format!("just {}", declared.join(", "))
-            };
-            let help = "add one for such kernels, with `unless` or `when`: a cell of which nothing is expected proves nothing";
-            sink.error_help(
-                list.span.clone(),
-                format!("nothing is expected of a kernel that declares {of}"),
-                help,
-            );
-            return;
-        }
-    }
+    let help = "add one for such kernels, with `unless` or `when`: a cell of which nothing is expected proves nothing";
+    sink.error_help(list.span.clone(), format!("nothing is expected of a kernel that declares {of}"), help);
 }

@@ -152,7 +152,12 @@ fn checked<'t>(
     }
     let matrix = match axes {
         Some(axes) => axes::resolve(root, &axes, || Sink::new(file, text), check, &digests, sink),
-        None => Matrix::default(),
+        None => {
+            if root.get("axes").is_none() {
+                axes::check_left(root, sink);
+            }
+            Matrix::default()
+        }
     };
     (matrix, digests)
 }

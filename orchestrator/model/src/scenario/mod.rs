@@ -16,6 +16,7 @@ mod arguments;
 pub(crate) mod axes;
 mod backing;
 mod check;
+mod conditions;
 mod cpus;
 mod drives;
 mod expectations;
@@ -79,7 +80,8 @@ pub struct Scenario {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "axes::schema::axes")]
     pub axes: BTreeMap<String, serde_json::Value>,
-    /// Points of the axes that do not run, each with its reason: their cells are SKIP.
+    /// Points of the axes and kernels on which the scenario does not run, each with its reason: these cells are
+    /// SKIP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = MAX_POINTS))]
     pub exclude: Vec<Exclusion>,
@@ -475,7 +477,6 @@ impl Expectation {
 
     /// Returns true if it is for kernels with exactly these traits.
     pub fn applies_to(&self, traits: &BTreeSet<Trait>) -> bool {
-        let all = |wanted: &[Trait]| wanted.iter().all(|t| traits.contains(t));
-        all(&self.when) && (self.unless.is_empty() || !all(&self.unless))
+        conditions::hold(&self.when, &self.unless, traits)
     }
 }

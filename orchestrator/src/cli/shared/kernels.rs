@@ -44,6 +44,7 @@ pub(crate) enum Declared {
     #[value(name = "pfnmap-stage1-leaf")]
     PfnmapStage1Leaf,
     CacheableByVma,
+    ProtectedRamAlone,
     // Declares that it has none.
     None,
 }
@@ -83,6 +84,7 @@ impl KernelArguments {
             Declared::WcHonoured => Some(Trait::WcHonoured),
             Declared::PfnmapStage1Leaf => Some(Trait::PfnmapStage1Leaf),
             Declared::CacheableByVma => Some(Trait::CacheableByVma),
+            Declared::ProtectedRamAlone => Some(Trait::ProtectedRamAlone),
             Declared::None => None,
         });
         Ok(Some(each.collect()))

@@ -57,7 +57,7 @@ pub(crate) fn explain(context: &Context, arguments: &Arguments) -> Result<u8, Fa
         say(&format!("{gap}# {}", cell.key))?;
         if let Some(reason) = &cell.resolved.excluded {
             say(&format!("# Excluded, so it does not run: {}", plain(reason)))?;
-            say("# The values below are those of the file.")?;
+            say("# If no kernel runs this point, the values below are those of the file.")?;
         }
         say(plain(&yaml(&cell.resolved.written(cell.key.scenario(), &cell.about))?).trim_end())?;
         say(&format!("\n# The kernel, {}", cell.kernel))?;

@@ -10,14 +10,17 @@ mod set;
 
 pub use point_set::PointSet;
 pub use set::{SetError, SetValue};
-pub(super) use {point_set::check_sets, points::resolve, read::read, set::apply};
+pub(super) use {point_set::check_sets, points::check_left, points::resolve, read::read, set::apply};
 
-use super::Scenario;
+use super::load::one_or_many;
+use super::schema::one_or_many as schema_of_many;
+use super::{Scenario, conditions};
 use crate::diagnostic::suggest;
+use crate::kernel::{Trait, Traits};
 use crate::plan::{Axis, is_axis_name, is_axis_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most points of a scenario.
 pub const MAX_POINTS: usize = 100;
@@ -31,12 +34,21 @@ const LONGEST_VALUE: usize = 32;
 /// points, so no axis changes it.
 const ROOTS: [&str; 3] = ["host", "guests", "steps"];
 
-/// Points that do not run.
+/// Cells that do not run: points of the axes, on all kernels or on those with given traits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Exclusion {
-    /// The points, by axis: one value, or a list. An axis that is left out has any value.
+    /// The points, by axis: one value, or a list. An axis that is left out has any value. Left out: all points.
+    #[serde(default, skip_serializing_if = "PointSet::is_empty")]
     pub at: PointSet,
+    /// Only on kernels that declare this trait, or all of these.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema_of_many::<Trait>")]
+    pub when: Vec<Trait>,
+    /// Only on kernels that lack this trait, or at least one of these.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema_of_many::<Trait>")]
+    pub unless: Vec<Trait>,
     /// The reason, with which these cells are SKIP.
     #[schemars(extend("format" = "line"))]
     pub reason: String,
@@ -64,10 +76,8 @@ pub struct ScenarioAxis {
 pub struct ScenarioPoint {
     /// The value of each axis.
     pub values: BTreeMap<String, String>,
-    /// The reason why the point does not run. Then `scenario` has the values of the file: a point
-    /// that is left out need not fit together.
-    pub excluded: Option<String>,
-    /// The scenario with the point's values, without axes.
+    /// The scenario with the point's values and exclusions, without axes. If no kernel runs the point, the
+    /// values are those of the file: such a point need not fit together.
     pub scenario: Scenario,
 }
 
@@ -79,15 +89,28 @@ impl Matrix {
 }
 
 impl Scenario {
-    /// Returns the scenario at a point, and the reason if the point does not run. `values` may have
-    /// more than the scenario's axes. None: the scenario does not have this point.
-    pub fn at<'a>(&'a self, values: &[(&str, &str)]) -> Option<(&'a Scenario, Option<&'a str>)> {
+    /// Returns the scenario at a point. `values` may have more than the scenario's axes. None: the scenario
+    /// does not have this point.
+    pub fn at(&self, values: &[(&str, &str)]) -> Option<&Scenario> {
         if self.matrix.axes.is_empty() {
-            return Some((self, None));
+            return Some(self);
         }
         let has = |(axis, value): (&String, &String)| values.contains(&(axis.as_str(), value.as_str()));
         let point = self.matrix.points.iter().find(|point| point.values.iter().all(has))?;
-        Some((&point.scenario, point.excluded.as_deref()))
+        Some(&point.scenario)
+    }
+
+    /// Returns the reason if kernels with these traits do not run the scenario, which is that of a point or has
+    /// no axes. Open traits exclude it only if each choice of them does.
+    pub fn excluded(&self, traits: &Traits) -> Option<&str> {
+        if self.exclude.is_empty() {
+            return None;
+        }
+        let first = |traits: BTreeSet<Trait>| {
+            self.exclude.iter().find(|one| conditions::hold(&one.when, &one.unless, &traits))
+        };
+        let all: Option<Vec<&Exclusion>> = traits.possible().into_iter().map(first).collect();
+        all?.first().map(|one| one.reason.as_str())
     }
 }
 

@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// The list of exclusions, and the key with which an item names its points.
+pub(super) const EXCLUSIONS: (&str, &str) = ("exclude", "at");
+/// The same of expectations.
+pub(super) const EXPECTATIONS: (&str, &str) = ("expect", "points");
+pub(super) const SETS: [(&str, &str); 2] = [EXCLUSIONS, EXPECTATIONS];
+
 /// Points: those that have one of these values on each of these axes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -49,7 +55,7 @@ pub(super) fn contains(set: &Node, point: &[(&str, &str)]) -> bool {
 pub(in crate::scenario) fn check_sets(root: &Node, axes: Option<&Axes<'_>>, sink: &mut Sink<'_>) {
     let items = |key: &str| root.get(key).map(Node::items).unwrap_or_default();
     let of = |item: &'_ Node, key: &str| item.entries().iter().position(|entry| entry.key == key);
-    let sets = [("exclude", "at"), ("expect", "points")].into_iter().flat_map(|(list, key)| {
+    let sets = SETS.into_iter().flat_map(|(list, key)| {
         items(list).iter().filter_map(move |item| item.entries().get(of(item, key)?))
     });
     for Entry { key, span, node } in sets {
