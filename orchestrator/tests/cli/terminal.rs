@@ -31,7 +31,7 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts s2lab by way of setsid(1), which makes the terminal its own: so Ctrl-C is a signal.
     pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
-        home.program("setsid");
+        ["setsid", "env"].iter().for_each(|program| home.program(program));
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
@@ -49,7 +49,8 @@ impl Terminal {
         tcsetattr(&end, OptionalActions::Now, &mode).unwrap();
         let mut command = Command::new("setsid");
         home.prepare(&mut command);
-        command.args(["--ctty", S2LAB]).args(arguments);
+        // A job in the background of a shell ignores SIGINT, and so do its children.
+        command.args(["--ctty", "env", "--default-signal=INT", S2LAB]).args(arguments);
         let other = || Stdio::from(end.try_clone().unwrap());
         command.stdin(other()).stdout(other()).stderr(other());
         let child = command.spawn().unwrap();
