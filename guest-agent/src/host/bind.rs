@@ -46,9 +46,7 @@ fn bind_function(
     if bound_to(root, &address).is_none() {
         pci::enable(root, &address)?;
     }
-    let bound = to_driver(root, &address, AssignKind::VfioPci.name(), Facility::VfioPci);
-    let group = pci::group(root, &address)?;
-    bound?;
+    let group = to_vfio(root, &address)?;
     described(root, device, &address, Some(group))
 }
 
@@ -65,11 +63,7 @@ fn bind(
     let iommu_group = match kind {
         AssignKind::VfioPci => {
             needs(root, failed)?;
-            let bound = to_driver(root, &address, AssignKind::VfioPci.name(), Facility::VfioPci);
-            // Without a group the driver refuses the function.
-            let group = pci::group(root, &address)?;
-            bound?;
-            Some(group)
+            Some(to_vfio(root, &address)?)
         }
         AssignKind::Sysfs | AssignKind::SysfsWc | AssignKind::Module => {
             to_none(root, &address)?;
@@ -80,6 +74,14 @@ fn bind(
         }
     };
     described(root, device, &address, iommu_group)
+}
+
+/// Binds a function to vfio-pci, and returns its group.
+fn to_vfio(root: &Root, address: &Address) -> Result<u32, Failure> {
+    let bound = to_driver(root, address, AssignKind::VfioPci.name(), Facility::VfioPci);
+    // Without a group the driver refuses the function.
+    let group = pci::group(root, address)?;
+    bound.map(|()| group)
 }
 
 fn described(

@@ -83,19 +83,31 @@ pub struct DmaDone {
 
 impl Observed for DmaDone {
     fn bytes(&self, at: usize) -> Option<Vec<Finding>> {
-        let finding = |(of, difference): (&str, Option<u64>)| {
-            let found = format!("differs from offset {:#x}", difference?);
-            let what = format!("{of} after step {at}, DMA of {}", self.device);
-            let subject = Subject::step(at).guest(&self.guest).region(&self.device);
-            Some(Finding::new(Weight::Kernel, subject, what, "the pattern that was transferred", found))
-        };
+        let subject = Subject::step(at).guest(&self.guest).region(&self.device);
+        let doing = format!("step {at}, DMA of {}", self.device);
         let compared = [
             ("drive", self.drive_difference),
             ("read-back", self.back_difference),
             ("guest's memory", self.read_difference),
         ];
-        Some(compared.into_iter().filter_map(finding).collect())
+        Some(differences(&subject, &doing, "the pattern that was transferred", compared))
     }
+}
+
+/// Returns a finding for each side of a transfer that has a difference: the offset of the first word that is not
+/// `expected`. `doing` is the transfer, for people.
+pub(super) fn differences<const N: usize>(
+    subject: &Subject,
+    doing: &str,
+    expected: &str,
+    sides: [(&str, Option<u64>); N],
+) -> Vec<Finding> {
+    let finding = |(side, difference): (&str, Option<u64>)| {
+        let found = format!("differs from offset {:#x}", difference?);
+        let what = format!("{side} after {doing}");
+        Some(Finding::new(Weight::Kernel, subject.clone(), what, expected, found))
+    };
+    sides.into_iter().filter_map(finding).collect()
 }
 
 impl DmaDone {

@@ -1,5 +1,6 @@
 //! The step `frames`: a guest and the host exchange Ethernet frames through a virtual function.
 
+use super::dma::differences;
 use super::{Due, Observed, StepAttempt, StepKind, StepLine};
 use crate::finding::{Finding, Subject, Weight};
 use crate::lines::{LineError, Promised, Word, equality, is_equal, line};
@@ -82,17 +83,13 @@ pub struct FramesDone {
 
 impl Observed for FramesDone {
     fn bytes(&self, at: usize) -> Option<Vec<Finding>> {
-        let finding = |(of, difference): (&str, Option<u64>)| {
-            let found = format!("differs from offset {:#x}", difference?);
-            let what = format!("{of} after step {at}, frames of {}", self.device);
-            let subject = Subject::step(at).guest(&self.guest).region(&self.device);
-            Some(Finding::new(Weight::Kernel, subject, what, "the pattern that was sent", found))
-        };
+        let subject = Subject::step(at).guest(&self.guest).region(&self.device);
+        let doing = format!("step {at}, frames of {}", self.device);
         let compared = [
             ("what the host received", self.host_difference),
             ("what the guest received", self.guest_difference),
         ];
-        Some(compared.into_iter().filter_map(finding).collect())
+        Some(differences(&subject, &doing, "the pattern that was sent", compared))
     }
 }
 
