@@ -13,6 +13,9 @@ use std::io::{self, BufRead, BufReader, Read};
 /// name of its device.
 const DEVICE_VMAS: [&str; 4] = ["vfio", "/dmabuf:", "/resource", MODULE_DEVICE];
 
+/// The key of the line with the flags of a VMA.
+const FLAGS: &str = "VmFlags:";
+
 /// The longest line that is read whole, in bytes. The rest of a longer one is skipped.
 const MAX_LINE: u64 = 4096;
 /// The most VMAs that one guest may report. A device has at most six BARs, each in a few pieces.
@@ -56,13 +59,17 @@ fn vmas(mut smaps: impl BufRead, wanted: &[&str]) -> Result<Vec<Vma>, SmapsError
         if line.last() != Some(&b'\n') {
             skip_line(&mut smaps)?;
         }
+        // Under emulation each line costs, and a VMA has more than twenty. The first begins with a hexadecimal digit.
+        if line.first().is_some_and(u8::is_ascii_uppercase) && !line.starts_with(FLAGS.as_bytes()) {
+            continue;
+        }
         let text = String::from_utf8_lossy(&line);
         if let Some(vma) = header(&text) {
             if let Some(Vma { start, .. }) = open {
                 return Err(SmapsError::NoFlags { start });
             }
             open = Some(vma).filter(|vma| wanted.iter().any(|part| vma.name.contains(part)));
-        } else if let Some(flags) = text.strip_prefix("VmFlags:") {
+        } else if let Some(flags) = text.strip_prefix(FLAGS) {
             if let Some(mut vma) = open.take() {
                 if found.len() == MAX_VMAS {
                     return Err(SmapsError::TooMany);

@@ -184,6 +184,11 @@ impl Cache {
         .await
     }
 
+    /// Returns the folder `name` of the cache, beside the objects. It may be missing.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.objects.root().with_file_name(name)
+    }
+
     /// Returns the folder of an object that the caller fills, if there is none for `inputs`, which
     /// are all that decides its content. `fill` gets an empty folder. Blocks.
     pub fn filled(

@@ -31,7 +31,7 @@ use s2lab_protocol::MODULE_FILE;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -50,8 +50,7 @@ pub struct BootFiles {
     preparation: Option<Preparation>,
     /// The words that kernels have for their command lines.
     arguments: BTreeMap<String, Vec<String>>,
-    /// The caches that the files are in. While they are open nobody removes a file.
-    #[expect(dead_code, reason = "held for their locks")]
+    /// The caches that the files are in, the run's as the last. While they are open nobody removes a file.
     held: Vec<Cache>,
 }
 
@@ -147,6 +146,11 @@ impl BootFiles {
             arguments,
             held,
         })
+    }
+
+    /// Returns the folder `name` of the run's cache.
+    pub fn beside(&self, name: &str) -> Option<PathBuf> {
+        Some(self.held.last()?.beside(name))
     }
 
     /// Takes the preparation of the kernels that are not settled yet. Dropping it cancels it.

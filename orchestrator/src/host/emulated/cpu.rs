@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 
 /// The property that makes QEMU sign pointers by a fast hash instead of QARMA. A host then boots in
 /// two thirds of the time.
-const FAST_PAUTH: &str = "pauth-impdef";
+pub(super) const FAST_PAUTH: &str = "pauth-impdef";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {

@@ -2,16 +2,14 @@
 //! longer by a factor, which a small program measures: QEMU starts, translates it, runs it and
 //! ends. The factor is kept in the cache.
 
-use super::process::Launcher;
+use super::{kept, process::Launcher};
 use crate::host::deadlines::Factor;
 use rustix::fd::AsRawFd;
 use s2lab_cache::Qemu;
 use s2lab_os::{
     machine::{Machine, MachineError},
-    outside::{self, kinds},
     sealed::sealed,
     waits::timeout,
-    whole::{self, Sync},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -87,8 +85,7 @@ pub async fn of_machine(
     let packages = qemu.packages.iter().map(|package| package.sha256.as_str()).collect();
     let (program, version) = (qemu.program.as_path(), qemu.version.as_str());
     let path = place(cache, &Subject { rounds: ROUNDS, program, version, packages, cpu, cores });
-    let known = || serde_json::from_slice::<Found>(&outside::read(&path, kinds::NOTE).ok()?).ok();
-    let known = known().map(|Found { took_ms }| Duration::from_millis(took_ms));
+    let known = kept::read(&path).map(|Found { took_ms }| Duration::from_millis(took_ms));
     if let Some(took) = known.filter(|_| !anew) {
         return Ok(factor(took, cores));
     }
@@ -97,18 +94,12 @@ pub async fn of_machine(
         took = took.min(measure(launcher, qemu.command()).await?);
     }
     let found = Found { took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) };
-    let text = serde_json::to_string(&found).unwrap_or_default();
-    if let Err(error) = whole::write(&path, text.as_bytes(), Sync::Later) {
-        // The next start then measures again.
-        tracing::warn!("cannot keep this machine's factor: {error}");
-    }
+    kept::keep(&path, "this machine's factor", &found);
     Ok(factor(took, cores))
 }
 
 fn place(cache: &Path, subject: &Subject<'_>) -> PathBuf {
-    let text = serde_json::to_vec(subject).unwrap_or_default();
-    let digest = s2lab_model::hash::digest(&text);
-    cache.join("factor").join(format!("{digest}.json"))
+    kept::place(&cache.join("factor"), subject)
 }
 
 /// Returns the time that QEMU takes for the program, from its start to its end.

@@ -18,7 +18,7 @@ use crate::host::{
     ending::{Ended, Ending},
 };
 use rustix::fd::{AsRawFd, OwnedFd};
-use s2lab_cache::Qemu;
+use s2lab_cache::{Plugin, Qemu};
 use s2lab_model::{event::StopCause, scenario};
 use s2lab_os::{
     outside::{self, kinds},
@@ -111,7 +111,7 @@ pub struct Parts<'a> {
     /// The socket to which an operator's gdb connects, if there is to be one.
     pub gdb: Option<UnixListener>,
     /// QEMU's plugin, or the reason why there is none.
-    pub plugin: Result<&'a Path, &'a str>,
+    pub plugin: Result<&'a Plugin, &'a str>,
     /// The answers of this QEMU.
     pub answers: Answers,
 }

@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod factor;
 pub mod gdb;
 mod gdb_proxy;
+mod kept;
 pub mod look;
 pub mod machine;
 pub mod memory;

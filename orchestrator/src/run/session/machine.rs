@@ -35,8 +35,14 @@ pub(super) async fn host(
     gdb: Option<UnixListener>,
 ) -> Result<(Host, Streams), Stop> {
     let (runs_qemu, host) = (host.runs_qemu(), host.host());
-    let questions =
-        Questions { qemu: shared.qemu, cpu: &host.cpu, plugin: plugin(shared), deadlines: shared.deadlines };
+    let kept = shared.boot.beside("answers");
+    let questions = Questions {
+        qemu: shared.qemu,
+        cpu: &host.cpu,
+        plugin: shared.boot.plugin(),
+        deadlines: shared.deadlines,
+        kept: kept.as_deref(),
+    };
     // QEMU answers while the initramfs is made.
     let initramfs = async { block_in_place(|| shared.boot.initramfs(kernel, runs_qemu)) };
     let (answers, initramfs) = tokio::join!(biased; Host::ask(shared.launcher, &questions), initramfs);
@@ -65,13 +71,9 @@ pub(super) fn parts<'a>(
         folder,
         deadlines: shared.deadlines,
         gdb: None,
-        plugin: plugin(shared),
+        plugin: shared.boot.plugin(),
         answers,
     }
-}
-
-fn plugin<'a>(shared: &Shared<'a>) -> Result<&'a Path, &'a str> {
-    shared.boot.plugin().map(|plugin| plugin.file.as_path())
 }
 
 /// Returns the arguments of the host's kernel about crashes.
