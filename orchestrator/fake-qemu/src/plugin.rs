@@ -30,6 +30,7 @@ impl Plugin {
         let number = value.split(',').find_map(|part| part.strip_prefix(DESCRIPTOR)?.strip_prefix('='));
         let number = number.ok_or_else(|| Error::Arguments(format!("no {DESCRIPTOR} in -plugin {value}")))?;
         let memory = Memory::open(&format!("/proc/self/fd/{number}"), SIZE as u64, 0)?;
+        memory.write(offset_of!(Head, begun) as u64, &1u64.to_ne_bytes())?;
         memory.write(offset_of!(Head, magic) as u64, &MAGIC.to_ne_bytes())?;
         Ok(Self { memory, records: AtomicU64::new(0) })
     }

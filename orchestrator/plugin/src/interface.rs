@@ -2,8 +2,9 @@
 //! arguments depend on it.
 
 use crate::{
+    begun,
     qemu::{self, Id},
-    translated, vcpu_started,
+    translated, vcpu_resumed, vcpu_started,
 };
 use core::{
     ffi::{CStr, c_int, c_uint, c_void},
@@ -39,21 +40,62 @@ extern "C" fn declare() {
     qemu_plugin_version.store(version.unwrap_or(0), Relaxed);
 }
 
-/// Registers what QEMU calls for a new vCPU and a new translation block.
+/// Returns true if callbacks get their user's data in place of the plugin's id.
+fn is_with_data() -> bool {
+    qemu_plugin_version.load(Relaxed) >= WITH_DATA
+}
+
+/// Registers what QEMU calls for a new vCPU and one that goes on. Their data is the plugin's id.
 ///
 /// # Safety
 /// QEMU has taken the plugin, and `id` is the one that it got.
 pub(crate) unsafe fn register(id: Id) {
-    let (started, translated) = if qemu_plugin_version.load(Relaxed) < WITH_DATA {
-        (started_by_id as *const c_void, translated_by_id as *const c_void)
-    } else {
-        (started_with_data as *const c_void, translated_with_data as *const c_void)
+    let (started, resumed) = match is_with_data() {
+        false => (started_by_id as *const c_void, resumed_by_id as *const c_void),
+        true => (started_with_data as *const c_void, resumed_with_data as *const c_void),
     };
     // SAFETY: the callbacks have the types of the declared version.
     unsafe {
         qemu::qemu_plugin_register_vcpu_init_cb(id, started, null_mut());
-        qemu::qemu_plugin_register_vcpu_tb_trans_cb(id, translated, null_mut());
+        qemu::qemu_plugin_register_vcpu_resume_cb(id, resumed, id as usize as *mut c_void);
     }
+}
+
+/// Registers what QEMU calls for a new translation block.
+///
+/// # Safety
+/// The same.
+pub(crate) unsafe fn record(id: Id) {
+    let translated = match is_with_data() {
+        false => translated_by_id as *const c_void,
+        true => translated_with_data as *const c_void,
+    };
+    // SAFETY: the callback has the type of the declared version.
+    unsafe { qemu::qemu_plugin_register_vcpu_tb_trans_cb(id, translated, null_mut()) };
+}
+
+/// Has QEMU drop all translated code and all callbacks while no vCPU runs, and then call [`dropped`] (QEMU 10.0
+/// plugins/loader.c, plugin_flush_destroy).
+///
+/// # Safety
+/// The same, on a vCPU's thread.
+pub(crate) unsafe fn reset(id: Id) {
+    // SAFETY: a version with data calls with it, another one with the id: both are the id.
+    unsafe { qemu::qemu_plugin_reset(id, dropped, id as usize as *mut c_void) };
+}
+
+extern "C" fn dropped(id: usize) {
+    // SAFETY: QEMU has given this id.
+    unsafe { record(id as Id) };
+    begun();
+}
+
+extern "C" fn resumed_by_id(id: Id, _: c_uint) {
+    vcpu_resumed(id);
+}
+
+extern "C" fn resumed_with_data(_: c_uint, id: *mut c_void) {
+    vcpu_resumed(id as usize as Id);
 }
 
 extern "C" fn started_by_id(_: Id, vcpu: c_uint) {

@@ -17,7 +17,7 @@ use core::{
     ptr::{addr_of_mut, null_mut},
     sync::atomic::{
         AtomicPtr,
-        Ordering::{Relaxed, Release},
+        Ordering::{Acquire, Relaxed, Release},
     },
 };
 use qemu::{Id, Info};
@@ -64,6 +64,22 @@ pub unsafe extern "C" fn qemu_plugin_install(
     unsafe { interface::register(id) };
     trace.head.magic.store(MAGIC, Release);
     0
+}
+
+/// Has QEMU drop all translated code, if s2lab wants records and there are none yet.
+fn vcpu_resumed(id: Id) {
+    let wants = |trace: &Trace| trace.head.wanted.load(Acquire) != 0 && trace.head.begun.load(Relaxed) == 0;
+    if trace().is_some_and(wants) {
+        // SAFETY: QEMU calls this on a vCPU's thread, with the id of the plugin.
+        unsafe { interface::reset(id) };
+    }
+}
+
+/// Notes for s2lab that all code is recorded from now on.
+fn begun() {
+    if let Some(trace) = trace() {
+        trace.head.begun.store(1, Release);
+    }
 }
 
 /// Returns the number with these decimal digits.

@@ -62,6 +62,10 @@ unsafe extern "C" {
     /// register (System V ABI for x86-64, 3.2.3; AAPCS64, 6.8.2).
     pub(crate) fn qemu_plugin_register_vcpu_init_cb(id: Id, callback: *const c_void, data: *mut c_void);
     /// The same.
+    pub(crate) fn qemu_plugin_register_vcpu_resume_cb(id: Id, callback: *const c_void, data: *mut c_void);
+    /// The same. `callback` gets the id, or since version 7 the data.
+    pub(crate) fn qemu_plugin_reset(id: Id, callback: extern "C" fn(usize), data: *mut c_void);
+    /// The same as of `qemu_plugin_register_vcpu_init_cb`.
     pub(crate) fn qemu_plugin_register_vcpu_tb_trans_cb(id: Id, callback: *const c_void, data: *mut c_void);
     pub(crate) fn qemu_plugin_register_vcpu_insn_exec_cb(
         instruction: *mut c_void,

@@ -33,7 +33,12 @@ use s2lab_model::{
     event::{Loaded, StopCause},
     scenario,
 };
+use s2lab_os::waits::timeout;
 use std::{io, ops::Range, os::unix::net::UnixStream, path::Path, time::Duration};
+use tokio::time::sleep;
+
+/// The time between two looks at shared memory.
+const POLL: Duration = Duration::from_millis(1);
 
 /// A host that is prepared or runs. Dropping it kills the machine.
 pub enum Host {
@@ -54,6 +59,8 @@ pub enum HostError {
     Placement(#[from] PlacementError),
     #[error(transparent)]
     Look(#[from] look::Error),
+    #[error("the memory of QEMU's plugin: {0}")]
+    Trace(#[source] io::Error),
 }
 
 impl HostError {
@@ -188,6 +195,26 @@ impl Host {
     pub fn trace(&self) -> Result<&TlbiTrace, &str> {
         let Self::Emulated(host) = self;
         host.trace.as_ref().map_err(String::as_str)
+    }
+
+    /// Has the machine record TLBI instructions from now on, if it does not yet. It drops the code that it has
+    /// translated, and stands still meanwhile. If it has not begun in `deadline`, the trace has the reason.
+    pub async fn record(&mut self, deadline: Duration) -> Result<(), HostError> {
+        let Self::Emulated(host) = self;
+        let Ok(trace) = &host.trace else { return Ok(()) };
+        if !trace.begin().map_err(HostError::Trace)? {
+            return Ok(());
+        }
+        // A vCPU that has stopped goes on.
+        host.gdb.hold(&mut host.qmp).await?;
+        host.gdb.release(&mut host.qmp).await?;
+        let begun = async {
+            while !trace.has_begun() {
+                sleep(POLL).await;
+            }
+        };
+        let _ = timeout(deadline, begun).await;
+        Ok(())
     }
 
     /// The stream to the host's sshd; non-blocking.

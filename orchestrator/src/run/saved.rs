@@ -102,8 +102,8 @@ impl SavedHosts {
         Self { cache, known: Mutex::default() }
     }
 
-    /// Returns the key of the saved host of a cell. None: such a cell has none. Counting begins with the boot,
-    /// and QEMU saves no virtual functions (QEMU 10.0 hw/net/igbvf.c has no state to save).
+    /// Returns the key of the saved host of a cell. None: such a cell has none, because QEMU saves no virtual
+    /// functions (QEMU 10.0 hw/net/igbvf.c has no state to save).
     pub(super) fn key(
         &self,
         shared: &Shared<'_>,
@@ -112,7 +112,7 @@ impl SavedHosts {
         crash: &str,
     ) -> Result<Option<SavedKey>, CacheError> {
         let host = &planned.resolved.host;
-        if host.counts() || planned.resolved.has_functions() {
+        if planned.resolved.has_functions() {
             return Ok(None);
         }
         let own = [&host.arguments, shared.boot.arguments(&planned.kernel)].concat();

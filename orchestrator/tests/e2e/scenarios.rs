@@ -79,7 +79,7 @@ fn a_fault_that_qemu_does_not_raise_is_a_skip_by_name() {
     assert!(pass.starts_with("PASS") && pass.ends_with("as wc-honoured"), "{pass}");
 }
 
-/// A host of its own, because counting takes its time. Debian's 6.1 maps a BAR by
+/// A host of its own, because it counts. Debian's 6.1 maps a BAR by
 /// 4K pages, and 6.12 by a block of 2 MiB, which makes one fault for all of them.
 #[test]
 fn counts_are_exact_on_each_qemu() {

@@ -77,10 +77,13 @@ pub(crate) fn of_other_cells() -> Checked {
     holds(&script(), &Order { unlike: true, ..order() }, [false, true, false]).map(drop)
 }
 
-/// Counting begins with the boot.
-pub(crate) fn not_of_cells_that_count() -> Checked {
+/// Counting begins with the steps.
+pub(crate) fn of_cells_that_count() -> Checked {
     let script = Script { plugin: Some(fake_qemu::script::PluginAnswer::Taken), ..script() };
-    holds(&script, &Order { counts: true, ..order() }, [false; CELLS]).map(drop)
+    let counts = || Order { counts: true, ..order() };
+    let lab = holds(&script, &counts(), [false, true, true])?;
+    let booted = holds(&script, &Order { resume: false, ..counts() }, [false; CELLS])?;
+    expect("the reports", reports(&lab)?, reports(&booted)?)
 }
 
 /// Whatever the host does not do, a new one boots.

@@ -7,7 +7,7 @@
 use core::{ffi::CStr, sync::atomic::AtomicU64};
 
 /// The first word of a memory that a plugin of this version has mapped: "S2LAB" and the version.
-pub const MAGIC: u64 = 0x5332_4c41_4200_0002;
+pub const MAGIC: u64 = 0x5332_4c41_4200_0003;
 /// The name of the plugin's argument with the number of the descriptor. Without it the plugin
 /// traces nothing: QEMU is only asked if it takes the plugin.
 pub const DESCRIPTOR: &str = "fd";
@@ -57,6 +57,11 @@ pub struct Head {
     pub counting: AtomicU64,
     /// The number of accesses whose physical address QEMU did not know.
     pub unplaced: AtomicU64,
+    /// Not 0, written by s2lab at any time: record. The plugin reads it when a vCPU that has stopped or waited goes
+    /// on. Code that QEMU translates for a plugin that records is slower.
+    pub wanted: AtomicU64,
+    /// Not 0, written by the plugin: each instruction that is executed from now on is recorded.
+    pub begun: AtomicU64,
     /// Written by s2lab at any time.
     pub areas: [Area; AREAS],
 }

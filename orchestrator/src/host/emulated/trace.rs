@@ -46,6 +46,20 @@ impl TlbiTrace {
         Ok(trace)
     }
 
+    /// Has the plugin record when a vCPU goes on the next time. Returns false if it records already, or has not
+    /// started.
+    pub(in crate::host) fn begin(&self) -> io::Result<bool> {
+        if self.head(offset_of!(Head, magic)) != MAGIC || self.has_begun() {
+            return Ok(false);
+        }
+        self.write(offset_of!(Trace, head) + offset_of!(Head, wanted), 1)?;
+        Ok(true)
+    }
+
+    pub(in crate::host) fn has_begun(&self) -> bool {
+        self.head(offset_of!(Head, begun)) != 0
+    }
+
     fn write(&self, offset: usize, word: u64) -> io::Result<()> {
         self.memory.write(offset as u64, &word.to_ne_bytes())
     }
@@ -94,6 +108,9 @@ impl TlbiTrace {
             |why: String| Recorded { instructions: vec![], faults: vec![], incomplete: Some(why) };
         if self.head(offset_of!(Head, magic)) != MAGIC {
             return incomplete("the plugin did not start, or is of another version".into());
+        }
+        if !self.has_begun() {
+            return incomplete("the plugin has not begun to record".into());
         }
         if let missing @ 1.. = self.head(offset_of!(Head, missing)) {
             return incomplete(format!("QEMU has not named {missing} registers that the plugin reads"));
@@ -167,6 +184,7 @@ mod tests {
         fn started() -> Self {
             let trace = Self::new(true).unwrap();
             trace.put(offset_of!(Head, magic), MAGIC);
+            trace.put(offset_of!(Head, begun), 1);
             trace
         }
 
@@ -208,6 +226,17 @@ mod tests {
         // One that is not executed yet.
         trace.put(offset_of!(Head, records), 7);
         assert_eq!(operands(&trace.since(begin)), [3, 4, 5]);
+    }
+
+    #[test]
+    fn the_plugin_is_asked_once_to_record() {
+        let trace = TlbiTrace::new(false).unwrap();
+        trace.put(offset_of!(Head, magic), MAGIC);
+        assert_eq!(trace.head(offset_of!(Head, wanted)), 0);
+        assert!(trace.begin().unwrap());
+        assert_eq!(trace.head(offset_of!(Head, wanted)), 1);
+        trace.put(offset_of!(Head, begun), 1);
+        assert!(!trace.begin().unwrap());
     }
 
     #[test]
@@ -258,7 +287,10 @@ mod tests {
         let trace = TlbiTrace::new(false).unwrap();
         let begin = trace.now();
         assert_eq!(trace.why(begin), "the plugin did not start, or is of another version");
+        assert!(!trace.begin().unwrap(), "it has not started");
         trace.put(offset_of!(Head, magic), MAGIC);
+        assert_eq!(trace.why(begin), "the plugin has not begun to record");
+        trace.put(offset_of!(Head, begun), 1);
         trace.record(9);
         assert_eq!(trace.why(trace.now().after(1)), "the number of instructions went down");
         trace.put(offset_of!(Head, missing), 1);

@@ -29,10 +29,16 @@ impl CellContext<'_, '_> {
         }
     }
 
-    /// Returns this moment, before a step that names a counted device.
-    pub(super) fn begin_count(&self, step: &Step) -> Option<Begin> {
+    /// Returns the counted device that a step names, with its place among those that are counted.
+    pub(super) fn counted<'s>(&self, step: &'s Step) -> Option<(&'s str, usize)> {
         let device = step.device()?;
         let area = self.planned.resolved.host.counted().position(|counted| counted == device)?;
+        Some((device, area))
+    }
+
+    /// Returns this moment, before a step that names a counted device.
+    pub(super) fn begin_count(&self, step: &Step) -> Option<Begin> {
+        let (device, area) = self.counted(step)?;
         let trace = self.session.host.trace().ok()?;
         Some(Begin { device: device.to_owned(), area, moment: trace.now(), counts: trace.counts(area) })
     }

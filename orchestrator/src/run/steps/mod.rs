@@ -36,6 +36,7 @@ impl CellContext<'_, '_> {
     /// Carries out the scenario's steps in their order.
     pub(super) async fn steps(&mut self) -> Result<(), Stop> {
         for (index, step) in self.planned.resolved.steps.iter().enumerate() {
+            self.record(step).await?;
             let (begin, removal) = (self.begin_count(step), self.begin_removal(step));
             match step {
                 Step::Store(step) => self.store(index, step).await?,
@@ -54,6 +55,16 @@ impl CellContext<'_, '_> {
             }
             self.end_removal(index, removal).await?;
             self.end_count(index, begin);
+        }
+        Ok(())
+    }
+
+    /// Has the machine record from the first step on that needs it: code that QEMU translates for a plugin that
+    /// records is slower.
+    async fn record(&mut self, step: &Step) -> Result<(), Stop> {
+        if step.removes().is_some() || self.counted(step).is_some() {
+            let deadline = self.due(Deadline::Gdb);
+            self.session.host.record(deadline).await?;
         }
         Ok(())
     }

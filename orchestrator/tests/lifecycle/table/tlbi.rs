@@ -48,6 +48,10 @@ pub(super) fn invalidations() -> Vec<Row> {
             .hears("tlbi", "silent: the plugin did not start, or is of another version"),
         trace("plugin-without-a-register", offset_of!(Head, missing), 1)
             .hears("tlbi", "silent: QEMU has not named 1 registers"),
+        taken("plugin-that-does-not-begin")
+            .and(Moment::Start, Act::Trace { offset: offset_of!(Head, begun) as u64, word: 0 })
+            .hears("tlbi", "silent: the plugin has not begun to record")
+            .after(Deadline::Gdb),
         taken("more-invalidations-than-are-kept")
             .and(Moment::Start, Act::Invalidate(vec![stage1; RING + 1]))
             .hears("tlbi", "silent: the plugin keeps 65536 instructions, and there were 65537"),
