@@ -61,7 +61,7 @@ pub(crate) unsafe fn register(id: Id) {
     }
 }
 
-/// Registers what QEMU calls for a new translation block.
+/// Registers what QEMU calls for a new translation block. Each vCPU learns of it before it goes on.
 ///
 /// # Safety
 /// The same.
@@ -72,6 +72,7 @@ pub(crate) unsafe fn record(id: Id) {
     };
     // SAFETY: the callback has the type of the declared version.
     unsafe { qemu::qemu_plugin_register_vcpu_tb_trans_cb(id, translated, null_mut()) };
+    begun();
 }
 
 /// Has QEMU drop all translated code and all callbacks while no vCPU runs, and then call [`dropped`] (QEMU 10.0
@@ -87,7 +88,6 @@ pub(crate) unsafe fn reset(id: Id) {
 extern "C" fn dropped(id: usize) {
     // SAFETY: QEMU has given this id.
     unsafe { record(id as Id) };
-    begun();
 }
 
 extern "C" fn resumed_by_id(id: Id, _: c_uint) {

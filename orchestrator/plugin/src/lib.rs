@@ -23,7 +23,8 @@ use core::{
 use qemu::{Id, Info};
 use registers::{Buffer, Registers};
 use s2lab_trace::{
-    DESCRIPTOR, MAGIC, RING, SIZE, SYNCHRONOUS, Trace, UNREAD, VCPUS, VECTORS, is_fault, is_recorded,
+    DESCRIPTOR, DROP, KEEP, MAGIC, RING, SIZE, SYNCHRONOUS, Trace, UNREAD, VCPUS, VECTORS, is_fault,
+    is_recorded,
 };
 
 /// The shared memory; written before the first vCPU starts.
@@ -66,12 +67,17 @@ pub unsafe extern "C" fn qemu_plugin_install(
     0
 }
 
-/// Has QEMU drop all translated code, if s2lab wants records and there are none yet.
+/// Begins to record, if s2lab wants it and it is not done yet.
 fn vcpu_resumed(id: Id) {
-    let wants = |trace: &Trace| trace.head.wanted.load(Acquire) != 0 && trace.head.begun.load(Relaxed) == 0;
-    if trace().is_some_and(wants) {
-        // SAFETY: QEMU calls this on a vCPU's thread, with the id of the plugin.
-        unsafe { interface::reset(id) };
+    let begins = |trace: &&Trace| trace.head.begun.load(Relaxed) == 0;
+    let wanted = trace().filter(begins).map(|trace| trace.head.wanted.load(Acquire));
+    // SAFETY: QEMU calls this on a vCPU's thread, with the id of the plugin.
+    unsafe {
+        match wanted {
+            Some(DROP) => interface::reset(id),
+            Some(KEEP) => interface::record(id),
+            _ => {}
+        }
     }
 }
 

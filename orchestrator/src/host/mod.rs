@@ -197,16 +197,27 @@ impl Host {
         host.trace.as_ref().map_err(String::as_str)
     }
 
-    /// Has the machine record TLBI instructions from now on, if it does not yet. It drops the code that it has
-    /// translated, and stands still meanwhile. If it has not begun in `deadline`, the trace has the reason.
-    pub async fn record(&mut self, deadline: Duration) -> Result<(), HostError> {
+    /// Has the machine record TLBI instructions from now on, if it does not yet. It stands still for a moment. If it
+    /// has not begun in `deadline`, the trace has the reason. `kernel`: the place of the host's kernel.
+    ///
+    /// If accesses are counted, or the kernel's code is unknown, QEMU translates all code anew; else what has such an
+    /// instruction.
+    pub async fn record(&mut self, kernel: Option<Range<u64>>, deadline: Duration) -> Result<(), HostError> {
         let Self::Emulated(host) = self;
-        let Ok(trace) = &host.trace else { return Ok(()) };
-        if !trace.begin().map_err(HostError::Trace)? {
-            return Ok(());
-        }
+        let Some(trace) = host.trace.as_ref().ok().filter(|trace| trace.waits()) else { return Ok(()) };
+        let places = match kernel {
+            Some(kernel) if !trace.counts_accesses() => emulated::trace::recorded_in(&host.ram, kernel),
+            _ => vec![],
+        };
+        trace.begin(!places.is_empty()).map_err(HostError::Trace)?;
         // A vCPU that has stopped goes on.
         host.gdb.hold(&mut host.qmp).await?;
+        if !places.is_empty() {
+            // As they are now: Linux patches its own code.
+            let now = |address| Some((address, emulated::trace::instruction(&host.ram, address)?));
+            let words: Vec<_> = places.into_iter().filter_map(now).collect();
+            host.gdb.rewrite(&words).await.map_err(HoldError::from)?;
+        }
         host.gdb.release(&mut host.qmp).await?;
         let begun = async {
             while !trace.has_begun() {

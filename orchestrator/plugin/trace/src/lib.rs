@@ -30,6 +30,11 @@ pub const WIDTHS: usize = 8;
 /// The value of a register that could not be read.
 pub const UNREAD: u64 = u64::MAX;
 
+/// Record; QEMU drops all code that it has translated.
+pub const DROP: u64 = 1;
+/// Record; QEMU keeps the code that it has translated, because none of it is of interest.
+pub const KEEP: u64 = 2;
+
 /// The whole memory.
 #[repr(C)]
 pub struct Trace {
@@ -57,10 +62,10 @@ pub struct Head {
     pub counting: AtomicU64,
     /// The number of accesses whose physical address QEMU did not know.
     pub unplaced: AtomicU64,
-    /// Not 0, written by s2lab at any time: record. The plugin reads it when a vCPU that has stopped or waited goes
-    /// on. Code that QEMU translates for a plugin that records is slower.
+    /// [`DROP`] or [`KEEP`], written by s2lab at any time: record. The plugin reads it when a vCPU that has stopped
+    /// or waited goes on. Code that QEMU translates for a plugin that records is slower.
     pub wanted: AtomicU64,
-    /// Not 0, written by the plugin: each instruction that is executed from now on is recorded.
+    /// Not 0, written by the plugin: code that is translated from now on is recorded.
     pub begun: AtomicU64,
     /// Written by s2lab at any time.
     pub areas: [Area; AREAS],

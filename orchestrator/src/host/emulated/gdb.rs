@@ -226,6 +226,22 @@ impl Gdb {
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
+    /// Writes words of RAM at physical addresses, as they are. QEMU then drops the code that it has translated from
+    /// them (QEMU 10.0 gdbstub/system.c, PhyMemMode; system/physmem.c, invalidate_and_set_dirty). The machine
+    /// must be stopped.
+    pub async fn rewrite(&mut self, words: &[(u64, u32)]) -> Result<(), GdbError> {
+        self.order("Qqemu.PhyMemMode:1").await?;
+        for (address, word) in words {
+            self.order(&format!("M{address:x},4:{:08x}", word.swap_bytes())).await?;
+        }
+        self.order("Qqemu.PhyMemMode:0").await
+    }
+
+    async fn order(&mut self, request: &str) -> Result<(), GdbError> {
+        let answer = self.ask(request).await?;
+        if answer == b"OK" { Ok(()) } else { Err(unexpected(request, &answer)) }
+    }
+
     /// Makes the connection usable after a call was dropped before its answer: reads up to the end
     /// of earlier answers. Only `vMustReplyEmpty` has an empty answer.
     pub async fn resume_after_cancel(&mut self) -> Result<(), GdbError> {
@@ -248,11 +264,7 @@ impl Gdb {
             return Ok(());
         }
         // The stub counts threads from 1.
-        let request = format!("Hg{:x}", vcpu + 1);
-        let answer = self.ask(&request).await?;
-        if answer != b"OK" {
-            return Err(unexpected(&request, &answer));
-        }
+        self.order(&format!("Hg{:x}", vcpu + 1)).await?;
         self.selected = Some(vcpu);
         Ok(())
     }
@@ -386,6 +398,36 @@ mod tests {
     fn an_attribute_is_not_found_inside_of_another() {
         assert_eq!(attribute(r#"regnum="7" num="3""#, "num"), Some("3"));
         assert_eq!(attribute(r#"regnum="7""#, "num"), None);
+    }
+
+    #[tokio::test]
+    async fn words_are_written_at_their_physical_addresses() {
+        let (stub, qemu) = UnixStream::pair().unwrap();
+        let mut gdb = Gdb {
+            stub: Stub::Own(Packets::new(stub)),
+            registers: HashMap::new(),
+            selected: None,
+            deadline: Duration::from_secs(5),
+            ending: Ending::unknown(),
+        };
+        let mut qemu = Packets::new(qemu);
+        let mut asked = vec![];
+        let answering = async {
+            while asked.len() < 3 {
+                asked.push(String::from_utf8(qemu.packet().await.unwrap()).unwrap());
+                qemu.send(b"OK").await.unwrap();
+            }
+            // A QEMU without the request for physical addresses.
+            qemu.packet().await.unwrap();
+            qemu.send(b"").await.unwrap();
+        };
+        let rewriting = async {
+            gdb.rewrite(&[(0x4020_1004, 0xd50c_8021)]).await.unwrap();
+            gdb.rewrite(&[(0x4020_1004, 0xd50c_8021)]).await.unwrap_err().to_string()
+        };
+        let (error, ()) = tokio::join!(rewriting, answering);
+        assert_eq!(asked, ["Qqemu.PhyMemMode:1", "M40201004,4:21800cd5", "Qqemu.PhyMemMode:0"]);
+        assert!(error.contains("Qqemu.PhyMemMode:1"), "{error}");
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The TLBI instructions that QEMU's plugin records in shared memory.
 
 use super::memory::SharedMemory;
+use s2lab_mmu::PhysMem;
 use s2lab_model::steps::{Counts, Stage2Fault, TracedTlbi};
-use s2lab_trace::{AREAS, Accesses, Area, Head, MAGIC, RING, Record, SIZE, Trace, UNREAD, VCPUS, WIDTHS};
+use s2lab_trace::{
+    AREAS, Accesses, Area, DROP, Head, KEEP, MAGIC, RING, Record, SIZE, Trace, UNREAD, VCPUS, WIDTHS,
+    is_recorded,
+};
 use std::{io, mem::offset_of, ops::Range};
 
 /// PSTATE.EL, as the gdbstub's `cpsr` has it (DDI 0487, SPSR_EL2).
@@ -28,6 +32,17 @@ pub struct Recorded {
     pub incomplete: Option<String>,
 }
 
+/// Returns the addresses of all instructions in `code` that are recorded.
+pub(in crate::host) fn recorded_in(memory: &impl PhysMem, code: Range<u64>) -> Vec<u64> {
+    code.step_by(4).filter(|address| instruction(memory, *address).is_some_and(is_recorded)).collect()
+}
+
+/// Returns the instruction at an address, which is a multiple of 4.
+pub(in crate::host) fn instruction(memory: &impl PhysMem, address: u64) -> Option<u32> {
+    let both = memory.read_u64(address & !7)?;
+    Some((both >> (8 * (address & 4))) as u32)
+}
+
 /// The content of one record, or the reason why there is none.
 enum Slot {
     Written(TracedTlbi),
@@ -46,14 +61,20 @@ impl TlbiTrace {
         Ok(trace)
     }
 
-    /// Has the plugin record when a vCPU goes on the next time. Returns false if it records already, or has not
-    /// started.
-    pub(in crate::host) fn begin(&self) -> io::Result<bool> {
-        if self.head(offset_of!(Head, magic)) != MAGIC || self.has_begun() {
-            return Ok(false);
-        }
-        self.write(offset_of!(Trace, head) + offset_of!(Head, wanted), 1)?;
-        Ok(true)
+    /// Returns true if the plugin has started and records nothing yet.
+    pub(in crate::host) fn waits(&self) -> bool {
+        self.head(offset_of!(Head, magic)) == MAGIC && !self.has_begun()
+    }
+
+    /// Has the plugin record when a vCPU goes on the next time. `keeps`: QEMU keeps the code that it has translated.
+    pub(in crate::host) fn begin(&self, keeps: bool) -> io::Result<()> {
+        let wanted = if keeps { KEEP } else { DROP };
+        self.write(offset_of!(Trace, head) + offset_of!(Head, wanted), wanted)
+    }
+
+    /// Returns true if each access is counted.
+    pub(in crate::host) fn counts_accesses(&self) -> bool {
+        self.head(offset_of!(Head, counting)) != 0
     }
 
     pub(in crate::host) fn has_begun(&self) -> bool {
@@ -228,15 +249,34 @@ mod tests {
         assert_eq!(operands(&trace.since(begin)), [3, 4, 5]);
     }
 
+    struct Code;
+
+    impl PhysMem for Code {
+        fn read_u64(&self, pa: u64) -> Option<u64> {
+            // IPAS2E1IS and a NOP, a NOP and VMALLE1IS, and VALE1IS twice.
+            let words = [0xd503_201f_d50c_8021, 0xd508_831f_d503_201f, 0xd508_83a0_d508_83a0];
+            words.get(usize::try_from(pa.checked_sub(0x1000)? / 8).ok()?).copied()
+        }
+    }
+
+    #[test]
+    fn the_instructions_that_are_recorded_are_found_in_code() {
+        assert_eq!(recorded_in(&Code, 0x1000..0x1100), [0x1000, 0x100c]);
+        assert_eq!(recorded_in(&Code, 0x1004..0x100c), [0; 0]);
+        assert_eq!(instruction(&Code, 0x100c), Some(0xd508_831f));
+        assert_eq!(instruction(&Code, 0xffc), None);
+    }
+
     #[test]
     fn the_plugin_is_asked_once_to_record() {
         let trace = TlbiTrace::new(false).unwrap();
         trace.put(offset_of!(Head, magic), MAGIC);
         assert_eq!(trace.head(offset_of!(Head, wanted)), 0);
-        assert!(trace.begin().unwrap());
-        assert_eq!(trace.head(offset_of!(Head, wanted)), 1);
+        assert!(trace.waits());
+        trace.begin(true).unwrap();
+        assert_eq!(trace.head(offset_of!(Head, wanted)), KEEP);
         trace.put(offset_of!(Head, begun), 1);
-        assert!(!trace.begin().unwrap());
+        assert!(!trace.waits());
     }
 
     #[test]
@@ -287,7 +327,7 @@ mod tests {
         let trace = TlbiTrace::new(false).unwrap();
         let begin = trace.now();
         assert_eq!(trace.why(begin), "the plugin did not start, or is of another version");
-        assert!(!trace.begin().unwrap(), "it has not started");
+        assert!(!trace.waits(), "it has not started");
         trace.put(offset_of!(Head, magic), MAGIC);
         assert_eq!(trace.why(begin), "the plugin has not begun to record");
         trace.put(offset_of!(Head, begun), 1);

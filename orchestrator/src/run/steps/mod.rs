@@ -23,7 +23,7 @@ use crate::host::{
     link::{LinkError, Patience},
 };
 use s2lab_model::{
-    event::Event,
+    event::{Event, LoadedPart},
     steps::{Observation, Step},
 };
 use s2lab_protocol::ask::{Ask, GuestRequest};
@@ -64,7 +64,9 @@ impl CellContext<'_, '_> {
     async fn record(&mut self, step: &Step) -> Result<(), Stop> {
         if step.removes().is_some() || self.counted(step).is_some() {
             let deadline = self.due(Deadline::Gdb);
-            self.session.host.record(deadline).await?;
+            let kernel = self.session.around.loaded.iter().find(|loaded| loaded.part == LoadedPart::Kernel);
+            let kernel = kernel.map(|kernel| kernel.start..kernel.start.saturating_add(kernel.size));
+            self.session.host.record(kernel, deadline).await?;
         }
         Ok(())
     }
