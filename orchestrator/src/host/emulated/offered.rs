@@ -51,9 +51,14 @@ pub async fn check(launcher: &Launcher, qemu: &Qemu) -> Result<(), OfferError> {
         let gdb = Gdb::connect(ours, deadlines.of(Deadline::Gdb), ending.clone()).await?;
         gdb.offers(look::registers())
     };
+    let explained = |error| match error {
+        // An answer. QEMU may end after it, because the channel is closed.
+        error @ GdbError::NoRegister { .. } => OfferError::Gdb(error),
+        error => ending.now().map_or(OfferError::Gdb(error), OfferError::Ended),
+    };
     let asked = tokio::select! {
         biased;
-        asked = ask => asked.map_err(|error| ending.now().map_or(OfferError::Gdb(error), OfferError::Ended)),
+        asked = ask => asked.map_err(explained),
         ended = ending.ended() => Err(OfferError::Ended(ended)),
     };
     process.kill().await?;
