@@ -71,11 +71,13 @@ fn boot() -> Result<(), InitError> {
     let root = Root::machine();
     let command_line = root.read("proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&command_line)?;
+    let failed_modules = modules::load_all(&root, &command_line);
+    // Not meanwhile: Linux 6.1 crashes if it reads the flags of a page that it frees, as it does for a module
+    // (mm/folio-compat.c, page_mapped; fs/proc/page.c, stable_page_flags).
     let memory = match parameters.level {
         Level::Host => Some(Asked::begin(&root).map_err(InitError::Thread)?),
         Level::Guest => None,
     };
-    let failed_modules = modules::load_all(&root, &command_line);
     let port = Port::open(&root, AGENT_PORT)?;
     live(root, parameters, Early { failed_modules, memory }, port)
 }

@@ -29,8 +29,7 @@ const LONGEST_RECORD: usize = 8192;
 /// The most extents that are reported; a host has some thirty.
 const MOST_EXTENTS: usize = 2048;
 
-/// The question to the kernel, which a thread asks since before the modules are loaded: on another CPU it takes no
-/// time.
+/// The question to the kernel, which a thread asks since the modules are loaded: on another CPU it takes no time.
 #[derive(Debug)]
 pub(crate) struct Asked(JoinHandle<Result<HostMemory, Failure>>);
 
