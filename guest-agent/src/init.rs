@@ -118,8 +118,8 @@ pub(crate) fn heartbeat(link: &Link) {
             continue;
         }
         pause = HEARTBEAT;
-        let beat = Notice::Heartbeat { uptime_ms: uptime_ms(), stored: guest::moved() };
-        if let Err(why) = link.notice(beat) {
+        let beat = || Notice::Heartbeat { uptime_ms: uptime_ms(), stored: guest::moved() };
+        if let Err(why) = link.beat(beat) {
             fatal(why);
         }
     }

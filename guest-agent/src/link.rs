@@ -12,6 +12,9 @@ use std::time::Duration;
 /// contains.
 pub(crate) const READ_SIZE: usize = 16 * 1024;
 
+/// The longest time for which a request delays a heartbeat. s2lab misses it after 8 s (docs/reports.md).
+const DELAY: Duration = Duration::from_secs(2);
+
 /// The reason why a link has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -37,8 +40,8 @@ pub(crate) enum LinkError {
 pub(crate) struct Link {
     me: Peer,
     out: Mutex<Out>,
-    /// Notified when the link begins anew.
-    anew: Condvar,
+    /// Notified when the link begins anew, and when a request is done.
+    changed: Condvar,
 }
 
 struct Out {
@@ -50,12 +53,14 @@ struct Out {
     answered: u64,
     /// The number of times that the link has begun anew.
     begun_anew: u64,
+    /// A request is under way.
+    busy: bool,
 }
 
 impl Link {
     pub(crate) fn new(me: Peer, nonce: u64, writer: impl Write + Send + 'static) -> Link {
-        let out = Out { writer: Box::new(writer), nonce, seq: 0, answered: 0, begun_anew: 0 };
-        Link { me, out: Mutex::new(out), anew: Condvar::new() }
+        let out = Out { writer: Box::new(writer), nonce, seq: 0, answered: 0, begun_anew: 0, busy: false };
+        Link { me, out: Mutex::new(out), changed: Condvar::new() }
     }
 
     /// Begins anew: frames carry `nonce` from now on, and they and the answers are counted from 0.
@@ -63,14 +68,37 @@ impl Link {
         let mut out = self.lock();
         (out.nonce, out.seq, out.answered) = (nonce, 0, 0);
         out.begun_anew += 1;
-        self.anew.notify_all();
+        self.changed.notify_all();
+    }
+
+    /// Runs `work`, which changes where a device is mapped. No thread sends a frame meanwhile: each is a
+    /// store to a device, and QEMU may send it to a wrong one (docs/troubleshooting.md).
+    pub(crate) fn silent<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _out = self.lock();
+        work()
+    }
+
+    /// Runs the work of a request, which may change where a device is mapped. It delays the heartbeat.
+    pub(crate) fn busy<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.lock().busy = true;
+        let done = work();
+        self.lock().busy = false;
+        self.changed.notify_all();
+        done
+    }
+
+    /// Sends a heartbeat, once no request is under way, after [`DELAY`] in any case.
+    pub(crate) fn beat(&self, beat: impl FnOnce() -> Notice) -> Result<(), LinkError> {
+        let waited = self.changed.wait_timeout_while(self.lock(), DELAY, |out| out.busy);
+        let (mut out, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        out.say(self, Body::Notice(beat()))
     }
 
     /// Waits for `pause`. Returns true earlier if the link begins anew.
     pub(crate) fn begins_anew_within(&self, pause: Duration) -> bool {
         let out = self.lock();
         let before = out.begun_anew;
-        let waited = self.anew.wait_timeout_while(out, pause, |out| out.begun_anew == before);
+        let waited = self.changed.wait_timeout_while(out, pause, |out| out.begun_anew == before);
         let (_out, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         !timeout.timed_out()
     }
@@ -299,6 +327,44 @@ pub(crate) mod tests {
         assert_eq!(numbers, [(7, 0), (7, 1), (8, 0), (8, 1)]);
         let record = FinalRecord { answered: 1, taint: None, tables: None };
         assert_eq!(frames[3].body, Body::Reply { id: 4, result: in_json(&record) });
+    }
+
+    fn beat() -> Notice {
+        Notice::Heartbeat { uptime_ms: 1, stored: 0 }
+    }
+
+    #[test]
+    fn a_heartbeat_waits_for_a_request_but_not_for_long() {
+        let tape = Tape::default();
+        let link = Link::new(Peer::Host, 7, tape.clone());
+        std::thread::scope(|scope| {
+            let beating = link.busy(|| {
+                let beating = std::thread::Builder::new().spawn_scoped(scope, || link.beat(beat)).unwrap();
+                link.reply(3, Ok(Value::Null)).unwrap();
+                beating
+            });
+            beating.join().unwrap().unwrap();
+        });
+        assert!(matches!(tape.frames().last().unwrap().body, Body::Notice(Notice::Heartbeat { .. })));
+        let begun = std::time::Instant::now();
+        link.busy(|| link.beat(beat)).unwrap();
+        assert!(begun.elapsed() >= DELAY);
+        assert_eq!(tape.frames().len(), 3);
+    }
+
+    #[test]
+    fn no_frame_leaves_while_a_device_moves() {
+        let tape = Tape::default();
+        let link = Link::new(Peer::Host, 7, tape.clone());
+        std::thread::scope(|scope| {
+            let (sent, logged) = link.silent(|| {
+                let logging = std::thread::Builder::new().spawn_scoped(scope, || link.log("one")).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+                (tape.frames().len(), logging)
+            });
+            logged.join().unwrap().unwrap();
+            assert_eq!((sent, tape.frames().len()), (0, 1));
+        });
     }
 
     #[test]

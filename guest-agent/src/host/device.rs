@@ -24,7 +24,10 @@ impl Answers<Device> for Host<'_> {
         let (vmm, address) = self.assigned(&guest, &device)?;
         let root = &self.agent.root;
         match ByVfio::of(operation) {
-            Some(call) => call.happen(&Files::of(root, vmm, &address)?, &address)?,
+            Some(call) => {
+                let files = Files::of(root, vmm, &address)?;
+                self.agent.link.silent(|| call.happen(&files, &address))?;
+            }
             None => pci::until_plugged(root, &address, operation == DeviceOperation::Plug)?,
         }
         if operation == DeviceOperation::Unplug {

@@ -148,17 +148,18 @@ impl Reader {
 
 impl Host<'_> {
     fn answer_all(&mut self, requests: &Receiver<(u64, Request)>) -> Result<(), LinkError> {
+        let link = Arc::clone(&self.agent.link);
         while let Ok((id, request)) = requests.recv() {
             let result = match request {
                 Request::Host(HostRequest::Finish(_)) => return self.finish(id),
                 Request::Host(HostRequest::EndCell(ask)) => {
-                    self.end_cell(id, &ask)?;
+                    link.busy(|| self.end_cell(id, &ask))?;
                     continue;
                 }
-                Request::Host(request) => self.dispatch(request),
+                Request::Host(request) => link.busy(|| self.dispatch(request)),
                 Request::Guest(_) => Err(fault::wrong_level(&request)),
             };
-            self.agent.link.reply(id, result)?;
+            link.reply(id, result)?;
         }
         Ok(())
     }

@@ -9,7 +9,8 @@
 //! vfio_df_open).
 
 use super::{Guest, Host};
-use crate::agent::Answers;
+use crate::agent::{Agent, Answers};
+use crate::link::Link;
 use crate::pci::{self, Address};
 use crate::{fault, root::Root, vfio};
 use rustix::fd::OwnedFd;
@@ -20,7 +21,8 @@ use s2lab_protocol::ask::{Reset, ResetDone};
 impl Answers<Reset> for Host<'_> {
     fn answer(&mut self, Reset { guest, device }: Reset) -> Result<ResetDone, Failure> {
         let (vmm, address) = self.assigned(&guest, &device)?;
-        reset(&self.agent.root, vmm, &address).map(|method| ResetDone { method })
+        let Agent { root, link, .. } = self.agent;
+        reset(root, link, vmm, &address).map(|method| ResetDone { method })
     }
 }
 
@@ -37,7 +39,7 @@ impl Host<'_> {
 
 /// Resets the function at `address`, which the VMM with process id `vmm` has opened. Returns the
 /// kernel's reset methods from sysfs, in the order in which it tries them.
-fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
+fn reset(root: &Root, link: &Link, vmm: u32, address: &Address) -> Result<String, Failure> {
     let file = address.folder().join("reset_method");
     let method = root.read(&file).unwrap_or_default();
     if method.is_empty() {
@@ -47,7 +49,7 @@ fn reset(root: &Root, vmm: u32, address: &Address) -> Result<String, Failure> {
         )));
     }
     let files = Files::of(root, vmm, address)?;
-    vfio::reset(&files.device).map_err(|why| fault::system("reset", address, why))?;
+    link.silent(|| vfio::reset(&files.device)).map_err(|why| fault::system("reset", address, why))?;
     Ok(method)
 }
 
@@ -111,7 +113,8 @@ mod tests {
     fn without_a_reset_method_nothing_is_tried() {
         let folder = tempfile::tempdir().unwrap();
         let (root, _) = fixture(folder.path());
-        let failure = reset(&root, 42, &Address::parse("0000:01:00.0").unwrap()).unwrap_err();
+        let link = Link::new(s2lab_protocol::Peer::Host, 7, std::io::sink());
+        let failure = reset(&root, &link, 42, &Address::parse("0000:01:00.0").unwrap()).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Invalid);
         assert!(failure.message.contains("no reset method"), "{}", failure.message);
     }

@@ -13,11 +13,11 @@ use std::time::Duration;
 use std::{fmt, str::FromStr};
 
 /// The most rounds, and the most operations of each: stage 2 is read after most of them.
-const MOST_ROUNDS: u32 = 100;
+const MOST_ROUNDS: u32 = 500;
 const MOST_OPERATIONS: usize = 8;
 /// The longest pause before an operation, in microseconds. A stage-2 fault takes about 250 under
-/// emulation.
-const LONGEST_PAUSE: u64 = 5000;
+/// emulation. With longer pauses there are fewer rounds in the same time, and each catches as much.
+const LONGEST_PAUSE: u64 = 1000;
 /// The word for the logging of RAM in lines.
 const LOG: &str = "log";
 
@@ -35,7 +35,7 @@ pub struct WhileStep {
     /// The VMM logs dirty pages of RAM during each round. Only for `vmm: builtin`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub log: bool,
-    /// The number of rounds, from 1 to 100.
+    /// The number of rounds, from 1 to 500.
     #[schemars(range(min = 1, max = MOST_ROUNDS))]
     pub rounds: u32,
     /// The seed of the pauses before the operations, 1 if left out.

@@ -1,6 +1,6 @@
 //! The command line of the emulated host's QEMU: a pure function of the host's parts.
 
-use s2lab_model::scenario::{self, DeviceModel, Gic};
+use s2lab_model::scenario::{self, DeviceModel, Gic, MAX_DEVICES};
 use s2lab_protocol::{
     AGENT_PORT,
     ethernet::{HOST_ADDRESS, HardwareAddress},
@@ -9,9 +9,12 @@ use std::{fmt::Display, path::Path};
 
 /// Physical address of the first byte of RAM on `-M virt` (QEMU 10.0 hw/arm/virt.c, VIRT_MEM).
 pub const RAM_START: u64 = 0x4000_0000;
-/// The slot on the root bus of the first device's root port. The slots below are for s2lab's own
-/// devices.
+/// The slot on the root bus of the first device's root port.
 const FIRST_PORT: usize = 8;
+/// The slot of the root port of the agent's device. It is the last one, so Linux probes that device when all
+/// others are mapped. QEMU 10.0 may send a store to the wrong device while another vCPU has a BAR mapped at
+/// a lower address (system/physmem.c, iotlb_to_section takes the new map with the TLB's index of the old one).
+const AGENT_SLOT: usize = FIRST_PORT + MAX_DEVICES;
 /// The vCPUs of the host. There are two, because QEMU before 10.2 raises no alignment fault on
 /// Device memory when it generates code for a single thread (QEMU 10.0 tcg/tcg-op-ldst.c,
 /// tcg_canonicalize_memop; mended by accel/tcg MO_ALIGN_TLB_ONLY).
@@ -181,9 +184,6 @@ impl<Fd: Display> HostMachine<'_, Fd> {
         add("-mon", "chardev=qmp,mode=control".into());
         add("-gdb", "chardev:gdb".into());
         add("-serial", "chardev:console".into());
-        add("-device", format!("virtio-serial-pci,id=agent-bus,max_ports={SERIAL_PORTS},addr=0x1"));
-        add("-device", format!("virtserialport,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"));
-        add("-device", format!("virtserialport,bus=agent-bus.0,chardev=ssh,name={SSH_PORT}"));
         for (index, device) in self.devices.iter().enumerate() {
             let (name, slot) = (device.name, FIRST_PORT + index);
             if let Some(BarMemory { fd, size }) = &device.bar {
@@ -198,19 +198,15 @@ impl<Fd: Display> HostMachine<'_, Fd> {
                     ),
                 );
             }
-            // A hot-pluggable slot makes each reset take Linux a second: QEMU never completes its
-            // slot commands.
-            let hotplug = if device.hotplug { "on" } else { "off" };
-            add(
-                "-device",
-                format!(
-                    "pcie-root-port,id=port-{name},chassis={slot},slot={slot},addr={slot:#x},hotplug={hotplug}"
-                ),
-            );
+            add("-device", root_port(&bus(name), slot, device.hotplug));
             let PciOptions { driver, options } = PciOptions::of(name, device.model);
             let options: String = options.iter().map(|option| format!(",{option}")).collect();
             add("-device", format!("{driver}{options},id={},bus={}", device_id(name), bus(name)));
         }
+        add("-device", root_port("agent-port", AGENT_SLOT, false));
+        add("-device", format!("virtio-serial-pci,id=agent-bus,max_ports={SERIAL_PORTS},bus=agent-port"));
+        add("-device", format!("virtserialport,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"));
+        add("-device", format!("virtserialport,bus=agent-bus.0,chardev=ssh,name={SSH_PORT}"));
         match &self.begin {
             Begin::Boot { kernel, initramfs, kernel_arguments } => {
                 add("-kernel", kernel.display().to_string());
@@ -261,6 +257,13 @@ pub fn template(host: &scenario::Host, kernel_arguments: &str) -> Vec<String> {
         plugin: Some(PluginFile { file: Path::new("<cache>/libs2lab_plugin.so"), trace: "<trace>" }),
     }
     .arguments()
+}
+
+/// A root port. A hot-pluggable slot makes each reset take Linux a second: QEMU never completes its slot
+/// commands.
+fn root_port(id: &str, slot: usize, hotplug: bool) -> String {
+    let hotplug = if hotplug { "on" } else { "off" };
+    format!("pcie-root-port,id={id},chassis={slot},slot={slot},addr={slot:#x},hotplug={hotplug}")
 }
 
 fn shared_memory(id: &str, fd: &impl Display, size: u64) -> String {
