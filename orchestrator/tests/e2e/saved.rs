@@ -48,9 +48,11 @@ fn same_booted_and_resumed(what: &[&str]) {
     for ((key, due), (of, found)) in due.iter().zip(&found) {
         assert_eq!(of, key);
         assert!(!due.contains(RESUMED), "{due}");
-        assert!(found.contains(RESUMED), "{key} has booted:\n{found}");
+        // What is known before the boot needs no host.
+        let skipped = due.lines().next().is_some_and(|title| title.contains("    SKIP"));
+        assert!(skipped || found.contains(RESUMED), "{key} has booted:\n{found}");
         assert_eq!(constant(found), constant(due), "{key}");
-        compared += 1;
+        compared += usize::from(!skipped);
     }
     assert!(compared > 0, "no report");
 }

@@ -18,6 +18,10 @@ use s2lab_protocol::is_bar_place;
 /// compared: the host moves and ages it between the look and the dump.
 pub(super) struct Ptdump;
 
+/// KVM runs the guest of a hypervisor by a shadow of stage 2, and a look reads that. The dump of a VM is of
+/// the other one (Linux 7.3 arch/arm64/kvm/ptdump.c, kvm_s2_ptdump_create_debugfs).
+const SHADOW: &str = "the dump is not of the shadow stage 2 of a guest hypervisor";
+
 impl Witness for Ptdump {
     fn name(&self) -> &'static str {
         "ptdump"
@@ -36,6 +40,11 @@ impl Witness for Ptdump {
     fn hear(&self, scene: &Scene<'_>) -> Hearing {
         let (mut findings, mut silent, mut spoke) = (vec![], None, false);
         for (look, seen) in scene.readable() {
+            let guest = scene.record.planned.resolved.guests.get(&look.guest);
+            if guest.is_some_and(|guest| guest.hypervisor.is_some()) {
+                silent.get_or_insert(SHADOW);
+                continue;
+            }
             let of_guest = |of: &DumpedTables| of.guest == look.guest;
             for dump in scene.record.at::<DumpedTables>(look.step).filter(|of| of_guest(of.data)) {
                 let ranges = match &dump.data.dumped {

@@ -7,8 +7,8 @@ use crate::judge::fixture::{BAR_IPA, Machine, NC_BLOCK, Story};
 use crate::lines::Testimony;
 use crate::steps::{DumpedTables, Observation, ProbeOutcome};
 use crate::verdict::Verdict;
-use s2lab_protocol::ProbeEnd;
 use s2lab_protocol::ask::{Dumped, DumpedRange};
+use s2lab_protocol::{HypervisorType, ProbeEnd};
 
 const BLOCK: u64 = 2 << 20;
 /// The steps of the two looks.
@@ -47,6 +47,15 @@ fn found(story: &Story) -> (String, String) {
     let place = "KVM's dump of nic at look stored, guest g0";
     assert_eq!(finding.what, format!("{place}: the kernel's own account contradicts the tables"));
     (finding.expected.clone(), finding.found.clone())
+}
+
+#[test]
+fn the_dump_of_a_guest_hypervisor_is_not_compared() {
+    let mut story = dumped(&[]);
+    story.cell.resolved.guests.get_mut("g0").unwrap().hypervisor = Some(HypervisorType::NormalNC);
+    let variable = story.attempt().judgement.variable;
+    let said: Vec<_> = variable.iter().map(|(name, testimony)| format!("{name} {testimony}")).collect();
+    assert_eq!(said, [format!("ptdump silent: {}", super::SHADOW)]);
 }
 
 /// The forms of `stage2_pte_bits` in arch/arm64/kvm/ptdump.c, oldest first.
