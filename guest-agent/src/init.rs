@@ -109,7 +109,7 @@ fn live(root: Root, parameters: Parameters, early: Early, port: Port) -> Result<
     Ok(())
 }
 
-/// Sends a heartbeat a second, and one soon after the link has begun anew.
+/// Sends a heartbeat a second after the last one, and one soon after the link has begun anew.
 pub(crate) fn heartbeat(link: &Link) {
     let mut pause = HEARTBEAT;
     loop {

@@ -5,14 +5,14 @@ use s2lab_protocol::{Body, Decoder, Failure, FailureKind, Frame, FrameError, Not
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, Read, Write};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The bytes read from the stream at once. With a whole payload this is the most that a decoder
 /// contains.
 pub(crate) const READ_SIZE: usize = 16 * 1024;
 
-/// The longest time for which a request delays a heartbeat. s2lab misses it after 8 s (docs/reports.md).
+/// The longest time for which a request delays frames. s2lab misses the heartbeat after 8 s (docs/reports.md).
 const DELAY: Duration = Duration::from_secs(2);
 
 /// The reason why a link has ended.
@@ -40,7 +40,7 @@ pub(crate) enum LinkError {
 pub(crate) struct Link {
     me: Peer,
     out: Mutex<Out>,
-    /// Notified when the link begins anew, and when a request is done.
+    /// Notified when the link begins anew, and when fewer frames wait.
     changed: Condvar,
 }
 
@@ -53,13 +53,22 @@ struct Out {
     answered: u64,
     /// The number of times that the link has begun anew.
     begun_anew: u64,
-    /// A request is under way.
-    busy: bool,
+    quiet: Quiet,
+}
+
+/// The frames that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Quiet {
+    None,
+    /// The agent's own heartbeat.
+    Heartbeat,
+    All,
 }
 
 impl Link {
     pub(crate) fn new(me: Peer, nonce: u64, writer: impl Write + Send + 'static) -> Link {
-        let out = Out { writer: Box::new(writer), nonce, seq: 0, answered: 0, begun_anew: 0, busy: false };
+        let writer = Box::new(writer);
+        let out = Out { writer, nonce, seq: 0, answered: 0, begun_anew: 0, quiet: Quiet::None };
         Link { me, out: Mutex::new(out), changed: Condvar::new() }
     }
 
@@ -71,27 +80,35 @@ impl Link {
         self.changed.notify_all();
     }
 
-    /// Runs `work`, which changes where a device is mapped. No thread sends a frame meanwhile: each is a
-    /// store to a device, and QEMU may send it to a wrong one (docs/troubleshooting.md).
+    /// Runs `work`, which changes where a device is mapped. No thread sends a frame meanwhile, for [`DELAY`] at
+    /// most: each is a store to a device, and QEMU may send it to a wrong one (docs/troubleshooting.md).
     pub(crate) fn silent<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _out = self.lock();
-        work()
+        self.quiet(Quiet::All, work)
     }
 
-    /// Runs the work of a request, which may change where a device is mapped. It delays the heartbeat.
+    /// Runs the work of a request, which may change where a device is mapped. The heartbeat waits meanwhile,
+    /// for [`DELAY`] at most.
     pub(crate) fn busy<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.lock().busy = true;
+        self.quiet(Quiet::Heartbeat, work)
+    }
+
+    fn quiet<T>(&self, quiet: Quiet, work: impl FnOnce() -> T) -> T {
+        let before = std::mem::replace(&mut self.lock().quiet, quiet);
         let done = work();
-        self.lock().busy = false;
+        self.lock().quiet = before;
         self.changed.notify_all();
         done
     }
 
-    /// Sends a heartbeat, once no request is under way, after [`DELAY`] in any case.
+    /// Returns the sending half once `frames` need not wait.
+    fn free(&self, frames: Quiet) -> MutexGuard<'_, Out> {
+        let waited = self.changed.wait_timeout_while(self.lock(), DELAY, |out| out.quiet >= frames);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Sends a heartbeat.
     pub(crate) fn beat(&self, beat: impl FnOnce() -> Notice) -> Result<(), LinkError> {
-        let waited = self.changed.wait_timeout_while(self.lock(), DELAY, |out| out.busy);
-        let (mut out, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        out.say(self, Body::Notice(beat()))
+        self.free(Quiet::Heartbeat).say(self, Body::Notice(beat()))
     }
 
     /// Waits for `pause`. Returns true earlier if the link begins anew.
@@ -104,7 +121,7 @@ impl Link {
     }
 
     pub(crate) fn notice(&self, notice: Notice) -> Result<(), LinkError> {
-        self.lock().say(self, Body::Notice(notice))
+        self.free(Quiet::All).say(self, Body::Notice(notice))
     }
 
     /// Sends a [`Notice::Log`].
@@ -115,7 +132,7 @@ impl Link {
     /// Answers request `id`. An answer that is too long for a frame becomes a failure with that
     /// reason.
     pub(crate) fn reply(&self, id: u64, result: Result<Value, Failure>) -> Result<(), LinkError> {
-        let mut out = self.lock();
+        let mut out = self.free(Quiet::All);
         out.answered += 1;
         match out.say(self, Body::Reply { id, result }) {
             Err(LinkError::Frame(why @ FrameError::TooLong(_))) => {
@@ -133,7 +150,7 @@ impl Link {
         id: u64,
         record: impl FnOnce(u64) -> R,
     ) -> Result<(), LinkError> {
-        let mut out = self.lock();
+        let mut out = self.free(Quiet::All);
         out.answered += 1;
         let record = record(out.answered);
         out.say(self, Body::Reply { id, result: in_json(&record) })
@@ -141,12 +158,12 @@ impl Link {
 
     /// Passes on a frame of another sender without a change.
     pub(crate) fn relay(&self, frame: &Frame) -> Result<(), LinkError> {
-        self.lock().write(frame)
+        self.free(Quiet::All).write(frame)
     }
 
     /// A thread that panics while it holds the lock ends the agent, so no other thread finds
     /// poison.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Out> {
+    fn lock(&self) -> MutexGuard<'_, Out> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -256,6 +273,7 @@ pub(crate) mod tests {
     use s2lab_protocol::ask::{Ask, Release};
     use s2lab_protocol::{FinalRecord, MAX_PAYLOAD};
     use std::sync::Arc;
+    use std::time::Instant;
 
     /// A writer whose bytes can be read.
     #[derive(Clone, Default)]
@@ -333,38 +351,55 @@ pub(crate) mod tests {
         Notice::Heartbeat { uptime_ms: 1, stored: 0 }
     }
 
-    #[test]
-    fn a_heartbeat_waits_for_a_request_but_not_for_long() {
+    fn reply() -> Body {
+        Body::Reply { id: 3, result: Ok(Value::Null) }
+    }
+
+    /// Sends a heartbeat and a log from threads of their own during some work, whose end is a reply. Returns the
+    /// frames in the order in which they left.
+    fn sent_during(quiet: Quiet, work: impl FnOnce(&Tape)) -> Vec<Body> {
         let tape = Tape::default();
         let link = Link::new(Peer::Host, 7, tape.clone());
         std::thread::scope(|scope| {
-            let beating = link.busy(|| {
-                let beating = std::thread::Builder::new().spawn_scoped(scope, || link.beat(beat)).unwrap();
-                link.reply(3, Ok(Value::Null)).unwrap();
-                beating
+            link.quiet(quiet, || {
+                let spawn = |send: fn(&Link)| {
+                    let link = &link;
+                    std::thread::Builder::new().spawn_scoped(scope, move || send(link)).unwrap();
+                };
+                spawn(|link| link.beat(beat).unwrap());
+                spawn(|link| link.log("one").unwrap());
+                work(&tape);
+                link.lock().say(&link, reply()).unwrap();
             });
-            beating.join().unwrap().unwrap();
         });
-        assert!(matches!(tape.frames().last().unwrap().body, Body::Notice(Notice::Heartbeat { .. })));
-        let begun = std::time::Instant::now();
-        link.busy(|| link.beat(beat)).unwrap();
-        assert!(begun.elapsed() >= DELAY);
-        assert_eq!(tape.frames().len(), 3);
+        tape.frames().into_iter().map(|frame| frame.body).collect()
+    }
+
+    /// Waits until so many frames have left.
+    fn until(tape: &Tape, frames: usize) {
+        let begun = Instant::now();
+        while tape.frames().len() < frames {
+            assert!(begun.elapsed() < Duration::from_secs(60), "frames still wait");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_waits_for_a_request() {
+        let bodies = sent_during(Quiet::Heartbeat, |tape| until(tape, 1));
+        assert_eq!(bodies, [Body::Notice(Notice::Log { text: "one".into() }), reply(), Body::Notice(beat())]);
     }
 
     #[test]
     fn no_frame_leaves_while_a_device_moves() {
-        let tape = Tape::default();
-        let link = Link::new(Peer::Host, 7, tape.clone());
-        std::thread::scope(|scope| {
-            let (sent, logged) = link.silent(|| {
-                let logging = std::thread::Builder::new().spawn_scoped(scope, || link.log("one")).unwrap();
-                std::thread::sleep(Duration::from_millis(20));
-                (tape.frames().len(), logging)
-            });
-            logged.join().unwrap().unwrap();
-            assert_eq!((sent, tape.frames().len()), (0, 1));
-        });
+        let bodies = sent_during(Quiet::All, |_| std::thread::sleep(Duration::from_millis(50)));
+        assert_eq!((bodies.len(), &bodies[0]), (3, &reply()));
+    }
+
+    #[test]
+    fn no_frame_waits_for_ever() {
+        let bodies = sent_during(Quiet::All, |tape| until(tape, 2));
+        assert_eq!(bodies[2], reply());
     }
 
     #[test]

@@ -22,9 +22,9 @@ pub enum Body {
 pub enum Notice {
     /// The first frame of every agent.
     Hello(Hello),
-    /// Sent about once a second while the agent is alive. `stored` is the number of bytes since its
-    /// start that were stored, loaded or read back, also by a run that is not finished, so that a
-    /// slow guest can be distinguished from a stuck one.
+    /// Sent about once a second while the agent is alive; by a host every 3 s during a request. `stored` is the
+    /// number of bytes since its start that were stored, loaded or read back, also by a run that is not
+    /// finished, so that a slow guest can be distinguished from a stuck one.
     Heartbeat { uptime_ms: u64, stored: u64 },
     /// Host: bytes of a guest's console, in order; not valid UTF-8 in general, so hexadecimal.
     Console { guest: String, hex: String },

@@ -17,7 +17,8 @@ impl Host<'_> {
         self.interfaces.clear();
         let root = &self.agent.root;
         let ran = self.ran.as_ref().map(|name| format!("the program {name} has run in it"));
-        let unclean = self.devices.release(root, follows).err().map(|why| why.message).or(ran);
+        let released = self.agent.link.silent(|| self.devices.release(root, follows));
+        let unclean = released.err().map(|why| why.message).or(ran);
         let taint = root.taint();
         if let Err(why) = root.log(&cell_line(nonce)) {
             self.agent.link.log(format!("cannot write to the kernel's log: {why}"))?;

@@ -188,7 +188,7 @@ impl Host<'_> {
 
     /// Ends the guests that are left, then the host.
     fn finish(&mut self, id: u64) -> Result<(), LinkError> {
-        self.end_guests()?;
+        Arc::clone(&self.agent.link).busy(|| self.end_guests())?;
         let tables = self.freed();
         self.agent.finish(id, tables)
     }

@@ -41,8 +41,8 @@ pub enum Deadline {
     Look,
     /// One request that ends a guest or the host.
     ShutDown,
-    /// The host's agent sends a heartbeat once a second (at most 1.03 s apart on a busy machine).
-    /// After so long without one its kernel is taken to be stuck.
+    /// The host's agent sends a heartbeat once a second (at most 1.03 s apart on a busy machine), and
+    /// every 3 s during a request. After so long without one its kernel is taken to be stuck.
     Silence,
     /// A kernel that boots prints something about as often (3.3 s were the longest pause of 70
     /// boots on a busy machine: it unpacks the initramfs). After so long without a byte it is taken

@@ -11,9 +11,9 @@ use std::{fmt::Display, path::Path};
 pub const RAM_START: u64 = 0x4000_0000;
 /// The slot on the root bus of the first device's root port.
 const FIRST_PORT: usize = 8;
-/// The slot of the root port of the agent's device. It is the last one, so Linux probes that device when all
-/// others are mapped. QEMU 10.0 may send a store to the wrong device while another vCPU has a BAR mapped at
-/// a lower address (system/physmem.c, iotlb_to_section takes the new map with the TLB's index of the old one).
+/// The slot of the root port of the agent's device. It is the last one, so Linux's virtio-pci, which also
+/// enables ivshmem devices, takes that device last. QEMU 10.0 may send a store to a wrong device while another
+/// vCPU maps a BAR (docs/troubleshooting.md).
 const AGENT_SLOT: usize = FIRST_PORT + MAX_DEVICES;
 /// The vCPUs of the host. There are two, because QEMU before 10.2 raises no alignment fault on
 /// Device memory when it generates code for a single thread (QEMU 10.0 tcg/tcg-op-ldst.c,

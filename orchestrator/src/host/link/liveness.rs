@@ -1,4 +1,5 @@
-//! The signs of life of a host: its agent sends a heartbeat once a second.
+//! The signs of life of a host: its agent sends a heartbeat once a second, and every 3 s during a
+//! request.
 
 use s2lab_os::waits::{self, Moment};
 use s2lab_protocol::Peer;
