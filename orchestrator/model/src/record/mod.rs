@@ -206,6 +206,11 @@ impl Record {
         self.at::<Look>(look.step).map(|of| of.data).find(|of| of.guest == look.guest)
     }
 
+    /// Returns true if the guest of a look is a hypervisor.
+    pub(crate) fn is_nested(&self, look: &DecodedLook) -> bool {
+        self.planned.resolved.guests.get(&look.guest).is_some_and(|guest| guest.hypervisor.is_some())
+    }
+
     /// Returns true if the host is known to be emulated.
     pub fn is_emulated(&self) -> bool {
         let accelerator = self.session.environment.blocking.get(environment::ACCELERATOR);

@@ -40,8 +40,7 @@ impl Witness for Ptdump {
     fn hear(&self, scene: &Scene<'_>) -> Hearing {
         let (mut findings, mut silent, mut spoke) = (vec![], None, false);
         for (look, seen) in scene.readable() {
-            let guest = scene.record.planned.resolved.guests.get(&look.guest);
-            if guest.is_some_and(|guest| guest.hypervisor.is_some()) {
+            if scene.record.is_nested(look) {
                 silent.get_or_insert(SHADOW);
                 continue;
             }

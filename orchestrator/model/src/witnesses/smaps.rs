@@ -76,8 +76,7 @@ impl<'a> Bar<'a> {
     fn at(record: &'a Record, look: &'a DecodedLook, seen: &'a GuestTables, device: &'a str) -> Self {
         let vmas = vmas::over_bar(record, look.step, &look.guest, device);
         let flagged = vmas.iter().filter(|vma| vma.flags.iter().any(|flag| flag == UNNAMED_FLAG)).count();
-        let guest = record.planned.resolved.guests.get(&look.guest);
-        let is_nested = guest.is_some_and(|guest| guest.hypervisor.is_some());
+        let is_nested = record.is_nested(look);
         Self { record, seen, device, subject: Subject::look(look).region(device), vmas, flagged, is_nested }
     }
 
