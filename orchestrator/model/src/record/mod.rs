@@ -230,7 +230,8 @@ impl Record {
     }
 
     /// Returns the facts about the surroundings. Facts that the machines reported replace assumed
-    /// ones.
+    /// ones. Those of a booted host are left out if the cell ended before it needed one: the report is
+    /// the same alone and in a session.
     pub fn environment(&self) -> Environment {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
         blocking.insert(environment::CELL.into(), self.planned.resolved.digest());
@@ -238,9 +239,14 @@ impl Record {
         for (file, digest) in &self.planned.resolved.programs {
             blocking.insert(format!("{} {file}", environment::PROGRAM), format!("sha256:{digest}"));
         }
-        if let Some(host) = &self.session.host {
-            blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
-            variable.insert(environment::KERNEL.into(), host.release.clone());
+        match &self.session.host {
+            // An earlier cell of the session may have booted it.
+            _ if self.ended_before_host() => drop(blocking.remove(environment::HOST_MODE)),
+            Some(host) => {
+                blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
+                variable.insert(environment::KERNEL.into(), host.release.clone());
+            }
+            None => {}
         }
         if let Some((id, place)) = self.session_id.zip(self.place.as_ref()) {
             let boot = u64::from(id) + 1;
@@ -260,6 +266,11 @@ impl Record {
             variable.insert(fact, guest.release.clone());
         }
         Environment { blocking, variable }
+    }
+
+    /// Returns true if the cell ended before it needed a booted host.
+    fn ended_before_host(&self) -> bool {
+        matches!(self.end, Some(CellEnd::Stopped { stage: Stage::Prepare | Stage::Preflight, .. }))
     }
 
     /// Takes the facts of its session so far. A cell with a place has its own final record in place of

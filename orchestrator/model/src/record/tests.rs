@@ -1,6 +1,6 @@
 use super::{LogError, Run, fold::Fold, lines, look::decode};
 use crate::cell::ResolvedCell;
-use crate::event::{Event, Line, Place, PlannedCell};
+use crate::event::{CellEnd, Event, Line, Place, PlannedCell, Stage, StopCause};
 use crate::judge::fixture::{KEY, SESSION, Story, elsewhere};
 use crate::kernel::Traits;
 use crate::plan::{Key, MOST_CELLS};
@@ -411,6 +411,41 @@ fn a_taint_counts_for_the_cell_that_found_it() {
     let run = crate::judge::judge_run(Run::fold(lines).unwrap(), &|d: &str| story.pages.get(d).cloned());
     let verdicts: Vec<_> = run.cells.iter().map(|cell| cell.verdict.as_ref().unwrap().name()).collect();
     assert_eq!(verdicts, ["PASS", "FAIL"]);
+}
+
+/// Alone, such a cell has no booted host.
+#[test]
+fn a_cell_that_ends_in_preflight_has_no_facts_of_a_host_that_another_cell_booted() {
+    let (_, keys, mut lines, _) = two_of_a_session();
+    let facts = |lines: &[Line]| {
+        let run = Run::fold(lines.to_vec()).unwrap();
+        let facts = run.cells[1].attempts[0].environment();
+        let host = ["host mode", "page size"].map(|fact| facts.blocking.contains_key(fact));
+        (host, facts.blocking.contains_key("accelerator"), facts.variable.contains_key("kernel"))
+    };
+    for line in &mut lines {
+        if let Event::Environment { blocking, .. } = &mut line.event {
+            blocking.insert("host mode".into(), "vhe".into());
+        }
+    }
+    assert_eq!(facts(&lines), ([true; 2], true, true));
+    lines.retain(|line| {
+        let is_second = line.cell.as_ref() == Some(&keys[1]);
+        !is_second || matches!(line.event, Event::CellStarted { .. } | Event::CellEnded { .. })
+    });
+    lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
+    let ended_in = |lines: &mut [Line], stage| {
+        for line in lines.iter_mut().filter(|line| line.cell.as_ref() == Some(&keys[1])) {
+            if let Event::CellEnded { end } = &mut line.event {
+                let (cause, what) = (StopCause::Lacking, "no module".into());
+                *end = CellEnd::Stopped { stage, cause, what, hint: None };
+            }
+        }
+    };
+    ended_in(&mut lines, Stage::Preflight);
+    assert_eq!(facts(&lines), ([false; 2], true, false));
+    ended_in(&mut lines, Stage::Bind);
+    assert_eq!(facts(&lines), ([true; 2], true, true));
 }
 
 /// Before version 2.4 the devices of a session were bound once, and one final record was that of all
