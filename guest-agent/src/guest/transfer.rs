@@ -57,12 +57,17 @@ fn drive(root: &Root, address: &Address) -> Option<PathBuf> {
     };
     let folder = address.folder().join("nvme");
     let controller = entries(folder.clone())?.min()?;
-    let is_namespace = |name: &String| {
-        let number = name.strip_prefix(&controller).and_then(|rest| rest.strip_prefix('n'));
-        number.is_some_and(|number| number.parse::<u32>().is_ok())
-    };
-    let namespace = entries(folder.join(&controller))?.filter(is_namespace).min()?;
-    Some(PathBuf::from("dev").join(namespace))
+    let disk = entries(folder.join(controller))?.filter_map(|namespace| disk(&namespace)).min()?;
+    Some(PathBuf::from("dev").join(disk))
+}
+
+/// Returns the disk of a namespace: `nvme0n1` has its own name. A kernel with CONFIG_NVME_MULTIPATH hides the path of
+/// each controller, `nvme0c1n1`, and its disk is `nvme0n1` too (drivers/nvme/host/core.c, nvme_alloc_ns, Linux 6.12).
+fn disk(namespace: &str) -> Option<String> {
+    let (owner, number) = namespace.strip_prefix("nvme")?.split_once('n')?;
+    let (subsystem, controller) = owner.split_once('c').unwrap_or((owner, "0"));
+    let are_numbers = [subsystem, controller, number].iter().all(|part| part.parse::<u32>().is_ok());
+    are_numbers.then(|| format!("nvme{subsystem}n{number}"))
 }
 
 /// Writes or reads the pattern, a piece after the other.
@@ -140,9 +145,19 @@ mod tests {
         let root = Root::at(folder.path());
         let address = Address::parse("0000:00:10.0").unwrap();
         assert_eq!(drive(&root, &address), None);
-        for name in ["nvme3", "nvme3/nvme3n2", "nvme3/nvme3n1", "nvme3/nvme3c0n1", "nvme3/power"] {
+        for name in ["nvme3", "nvme3/nvme3n2", "nvme3/nvme3n1", "nvme3/ng3n1", "nvme3/power"] {
             std::fs::create_dir_all(root.path(address.folder().join("nvme").join(name))).unwrap();
         }
         assert_eq!(drive(&root, &address), Some("dev/nvme3n1".into()));
+    }
+
+    #[test]
+    fn the_disk_of_a_hidden_path_is_that_of_its_subsystem() {
+        let is = |namespace: &str, of: &str| assert_eq!(disk(namespace).as_deref(), Some(of), "{namespace}");
+        is("nvme0n1", "nvme0n1");
+        is("nvme2c10n3", "nvme2n3");
+        for other in ["ng0n1", "nvme0", "nvme0n", "nvme0c", "nvme0cn1", "nvmec0n1", "nvme0n1p1", "power"] {
+            assert_eq!(disk(other), None, "{other}");
+        }
     }
 }

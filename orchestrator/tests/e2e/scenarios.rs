@@ -135,6 +135,14 @@ fn a_bar_through_sysfs_stays_device_beside_one_of_vfio() {
     passes_as("kinds-of-memory", "kinds-of-memory");
 }
 
+/// The guests' kernel is Debian's, which gives a drive's disk another name than the quick kernel for guests.
+#[test]
+fn a_guest_transfers_data_to_a_drive_by_dma() {
+    let run = Place::new().s2lab(["run", "drive-by-dma@debian-6.12"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("disk Normal-NC   nic Normal-NC   as wc-honoured\n"), "{}", run.stdout);
+}
+
 fn passes_on_both(name: &str) -> Place {
     passes_as(name, &scenario(name))
 }
