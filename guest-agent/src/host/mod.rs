@@ -4,6 +4,7 @@
 mod attach;
 mod bind;
 mod console;
+mod daemons;
 mod device;
 mod devices;
 mod dump;
@@ -79,6 +80,7 @@ pub(crate) fn serve(
     incoming: Incoming<Port>,
     memory: Option<memory::Asked>,
 ) -> Result<(), LinkError> {
+    daemons::wait(&agent.root);
     let (queue, requests) = sync_channel(QUEUE);
     let downlinks = Arc::new(Downlinks::default());
     let looks = Looks::start(&agent.root, &agent.link)?;
