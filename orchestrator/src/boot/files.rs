@@ -34,6 +34,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tokio::sync::oneshot;
 
 /// Everything that the cells of a run boot.
 pub struct BootFiles {
@@ -101,10 +102,11 @@ impl BootFiles {
         late: &BTreeSet<String>,
     ) -> Result<Self, CacheError> {
         let KernelSources { listed, guest, folder, chosen, checked } = sources;
-        // It is the first thing that a machine without network or apt lacks: the error names it.
-        let (qemus, missing_qemus) = qemus(&cache, cells).await?;
         let mut preparation = None;
+        let (qemu_is_due, qemu) = oneshot::channel::<()>();
         let fetched = async {
+            let qemus = qemus(&cache, cells).await?;
+            drop(qemu_is_due);
             let userland = cache.host_userland().await?;
             let guest_kernel = guest_kernel(&cache, listed, guest, folder).await?;
             let (kernels, requests, late) = requests(sources, cells, late);
@@ -112,16 +114,25 @@ impl BootFiles {
             let begun = preparation.insert(begun);
             kernels.begin(&late).await;
             if kernels.can_boot() {
-                return Ok((userland, guest_kernel, kernels));
+                return Ok((qemus, userland, guest_kernel, kernels));
             }
             begun.ended().await;
             let error = Arc::into_inner(kernels).and_then(PreparedKernels::into_error);
             Err(error.unwrap_or_else(|| CacheError::Task("there is no kernel".to_owned())))
         };
         // Its tool chain and its build take longest on a new machine.
-        let built = async { Ok((cache.agent().await?, plugin(&cache).await?)) };
+        let built = async {
+            match cache.agent().await {
+                Ok(agent) => Ok((agent, plugin(&cache).await?)),
+                Err(error) => {
+                    // QEMU is the first thing that a machine without network or apt lacks: the error names it.
+                    let _ = qemu.await;
+                    Err(error)
+                }
+            }
+        };
         let done = lanes.both(fetched, built).await;
-        let ((userland, guest_kernel, kernels), (agent, plugin)) = match (done, preparation) {
+        let ((qemus, userland, guest_kernel, kernels), (agent, plugin)) = match (done, preparation) {
             (Err(error), Some(preparation)) => {
                 preparation.stop().await;
                 return Err(error);
@@ -135,8 +146,8 @@ impl BootFiles {
             chosen.iter().map(|kernel| (kernel.label.clone(), kernel.arguments.clone())).collect();
         let held = checked.cache.iter().cloned().chain([cache]).collect();
         Ok(Self {
-            qemus,
-            missing_qemus,
+            qemus: qemus.0,
+            missing_qemus: qemus.1,
             userland,
             agent,
             plugin,

@@ -33,6 +33,8 @@ use text::sources_list;
 /// The places in which Debian and its derivatives keep the keys of Debian's archive.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
+/// Debian's name for the architecture of the host.
+const HOST: &str = "arm64";
 /// The age up to which lists are not fetched again while the cache is being filled.
 const LISTS_FRESH: Duration = Duration::from_secs(3600);
 /// The age up to which lists are not fetched again when versions move: those of one suite serve all
@@ -84,6 +86,22 @@ impl Scope {
         let suites: Vec<String> = suites.iter().map(|s| s.as_ref().to_owned()).collect();
         suites.iter().try_for_each(|s| suites::check_name("Debian suite", s))?;
         Ok(Self { suites, architectures: architectures.iter().map(|a| (*a).to_owned()).collect() })
+    }
+
+    /// Returns the scope with the host's architecture. A new machine needs the lists of both, and at once they take
+    /// half of the time.
+    fn with_the_hosts(&self) -> Self {
+        let mut both = self.clone();
+        if !both.architectures.iter().any(|architecture| architecture == HOST) {
+            both.architectures.push(HOST.to_owned());
+        }
+        both
+    }
+
+    /// Yields each suite with each architecture.
+    fn lists(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of = |suite| self.architectures.iter().map(move |architecture| (suite, architecture.as_str()));
+        self.suites.iter().map(String::as_str).flat_map(of)
     }
 }
 
@@ -249,10 +267,9 @@ impl Apt {
         let keyring = keyring()?;
         let sources = self.machine_sources()?;
 
-        let stale: Vec<(&str, &str)> = scope
-            .suites
-            .iter()
-            .flat_map(|s| scope.architectures.iter().map(move |a| (s.as_str(), a.as_str())))
+        let both = scope.with_the_hosts();
+        let stale: Vec<(&str, &str)> = both
+            .lists()
             .filter(|(suite, architecture)| {
                 let stamp = fs::metadata(self.stamp(suite, architecture)).and_then(|m| m.modified());
                 #[expect(
@@ -267,18 +284,14 @@ impl Apt {
             let suites: BTreeSet<&str> = stale.iter().map(|(s, _)| *s).collect();
             self.progress
                 .step(&format!("reading the package lists of {}", Vec::from_iter(suites).join(", ")));
-            session.configure(scope, &sources_list(&sources, &stale, keyring)?)?;
+            session.configure(&both, &sources_list(&sources, &stale, keyring)?)?;
             session.update()?;
             for (suite, architecture) in &stale {
                 let stamp = self.stamp(suite, architecture);
                 fs::write(&stamp, "").map_err(CacheError::io("cannot write", &stamp))?;
             }
         }
-        let all: Vec<(&str, &str)> = scope
-            .suites
-            .iter()
-            .flat_map(|s| scope.architectures.iter().map(move |a| (s.as_str(), a.as_str())))
-            .collect();
+        let all: Vec<(&str, &str)> = scope.lists().collect();
         session.configure(scope, &sources_list(&sources, &all, keyring)?)?;
         Ok(session)
     }
