@@ -284,7 +284,7 @@ impl Geometry {
 
     /// Follows the tables to the leaf for `input`, which fits `input_bits`. Faults call the input
     /// `named`.
-    pub(crate) fn find(&self, mem: &(impl PhysMem + ?Sized), input: u64, named: u64) -> Result<Found, Fault> {
+    pub(crate) fn find(&self, mem: &dyn PhysMem, input: u64, named: u64) -> Result<Found, Fault> {
         let size = |level, output| {
             let fault = Fault::AddressSize { input: named, level, output, bits: self.output_bits };
             if self.fits(output) { Ok(()) } else { Err(fault) }

@@ -56,11 +56,7 @@ impl Hypervisor {
     /// Returns every leaf within `limits`, in ascending order of VA.
     ///
     /// Fails with the first thing that a correct hypervisor does not write.
-    pub fn leaves(
-        &self,
-        mem: &(impl PhysMem + ?Sized),
-        limits: Limits,
-    ) -> Result<Vec<HypervisorLeaf>, Anomaly> {
+    pub fn leaves(&self, mem: &dyn PhysMem, limits: Limits) -> Result<Vec<HypervisorLeaf>, Anomaly> {
         let walk = self.tables.walk_within(mem, limits);
         if let Some(anomaly) = walk.anomalies.first() {
             return Err(*anomaly);

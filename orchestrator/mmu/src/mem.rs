@@ -15,23 +15,16 @@ pub trait PhysMem {
     fn read_u64(&self, pa: u64) -> Option<u64>;
 }
 
-impl<M: PhysMem + ?Sized> PhysMem for &M {
-    fn read_u64(&self, pa: u64) -> Option<u64> {
-        (**self).read_u64(pa)
-    }
-}
-
 /// A wrapper that records which pages are read, so that only these have to be kept for a later
 /// walk.
-#[derive(Debug)]
-pub struct RecordingMem<'a, M: ?Sized> {
-    mem: &'a M,
+pub struct RecordingMem<'a> {
+    mem: &'a dyn PhysMem,
     last: Cell<Option<u64>>,
     pages: RefCell<BTreeSet<u64>>,
 }
 
-impl<'a, M: PhysMem + ?Sized> RecordingMem<'a, M> {
-    pub fn new(mem: &'a M) -> Self {
+impl<'a> RecordingMem<'a> {
+    pub fn new(mem: &'a dyn PhysMem) -> Self {
         Self { mem, last: Cell::new(None), pages: RefCell::default() }
     }
 
@@ -42,7 +35,7 @@ impl<'a, M: PhysMem + ?Sized> RecordingMem<'a, M> {
     }
 }
 
-impl<M: PhysMem + ?Sized> PhysMem for RecordingMem<'_, M> {
+impl PhysMem for RecordingMem<'_> {
     fn read_u64(&self, pa: u64) -> Option<u64> {
         let value = self.mem.read_u64(pa)?;
         let page = pa & !IN_PAGE;
@@ -93,19 +86,19 @@ impl PhysMem for PageMem {
 
 /// A guest's physical memory: addresses are IPAs, which `stage2` translates. An IPA that stage 2
 /// does not map, or through which it lets no walk read ([`Stage2::lets_walk`]), has no memory.
-#[derive(Debug, Clone, Copy)]
-pub struct ThroughStage2<'a, M: ?Sized> {
+#[derive(Clone, Copy)]
+pub struct ThroughStage2<'a> {
     stage2: &'a Stage2,
-    mem: &'a M,
+    mem: &'a dyn PhysMem,
 }
 
-impl<'a, M: PhysMem + ?Sized> ThroughStage2<'a, M> {
-    pub fn new(stage2: &'a Stage2, mem: &'a M) -> Self {
+impl<'a> ThroughStage2<'a> {
+    pub fn new(stage2: &'a Stage2, mem: &'a dyn PhysMem) -> Self {
         Self { stage2, mem }
     }
 }
 
-impl<M: PhysMem + ?Sized> PhysMem for ThroughStage2<'_, M> {
+impl PhysMem for ThroughStage2<'_> {
     fn read_u64(&self, ipa: u64) -> Option<u64> {
         let leaf = self.stage2.translate(self.mem, ipa).ok()?;
         if !self.stage2.lets_walk(&leaf) {

@@ -91,7 +91,7 @@ impl Stage1 {
 
     /// Returns the leaf that maps `va`. `mem` is addressed by IPA: see
     /// [`ThroughStage2`](crate::ThroughStage2).
-    pub fn translate(&self, mem: &(impl PhysMem + ?Sized), va: u64) -> Result<Stage1Leaf, Fault> {
+    pub fn translate(&self, mem: &dyn PhysMem, va: u64) -> Result<Stage1Leaf, Fault> {
         // Bit 55 chooses the half, with and without a tag.
         let half = (va >> 55 & 1) as usize;
         let sign_extended = if half == 1 { va | !UNTAGGED } else { va & UNTAGGED };

@@ -283,7 +283,7 @@ impl Stage2 {
     }
 
     /// Returns the leaf that maps `ipa`.
-    pub fn translate(&self, mem: &(impl PhysMem + ?Sized), ipa: u64) -> Result<Stage2Leaf, Fault> {
+    pub fn translate(&self, mem: &dyn PhysMem, ipa: u64) -> Result<Stage2Leaf, Fault> {
         let bits = self.geometry.input_bits;
         if ipa >> bits != 0 {
             return Err(Fault::OutOfRange { input: ipa, bits });
@@ -306,12 +306,12 @@ impl Stage2 {
     }
 
     /// Returns every leaf, within [`Limits::default`].
-    pub fn walk(&self, mem: &(impl PhysMem + ?Sized)) -> Walk {
+    pub fn walk(&self, mem: &dyn PhysMem) -> Walk {
         self.walk_within(mem, Limits::default())
     }
 
     /// Returns every leaf within `limits`. An anomaly reports what is left out.
-    pub fn walk_within(&self, mem: &(impl PhysMem + ?Sized), limits: Limits) -> Walk {
+    pub fn walk_within(&self, mem: &dyn PhysMem, limits: Limits) -> Walk {
         let mut walker = Walker { stage2: self, mem, limits, seen: HashSet::new(), walk: Walk::default() };
         walker.start();
         walker.walk
@@ -354,9 +354,9 @@ fn start_level(granule: Granule, sl0: u64, sl2: u64, lpa2: bool) -> Result<i8, G
     }
 }
 
-struct Walker<'a, M: ?Sized> {
+struct Walker<'a> {
     stage2: &'a Stage2,
-    mem: &'a M,
+    mem: &'a dyn PhysMem,
     limits: Limits,
     /// The tables entered so far.
     seen: HashSet<u64>,
@@ -366,7 +366,7 @@ struct Walker<'a, M: ?Sized> {
 /// The walk has reached [`Limits::leaves`].
 struct Full;
 
-impl<M: PhysMem + ?Sized> Walker<'_, M> {
+impl Walker<'_> {
     fn start(&mut self) {
         let (geometry, raw_base) = (self.stage2.geometry, self.stage2.raw_base);
         let level = geometry.start_level;

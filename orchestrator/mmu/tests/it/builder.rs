@@ -148,7 +148,7 @@ impl PhysMem for Tables {
 }
 
 /// Returns copies of the pages that were read, as a run keeps them.
-pub(crate) fn keep(mem: &impl PhysMem, pages: impl IntoIterator<Item = u64>) -> PageMem {
+pub(crate) fn keep(mem: &dyn PhysMem, pages: impl IntoIterator<Item = u64>) -> PageMem {
     let mut kept = PageMem::default();
     for page in pages {
         let words = (0..PAGE_SIZE as u64 / 8).map(|n| mem.read_u64(page + 8 * n).unwrap_or(0));

@@ -57,7 +57,7 @@ pub(crate) fn planned(cell: &ResolvedCell) -> BTreeMap<(usize, &str), usize> {
 pub fn leaves(
     after: &AfterReset,
     around: &Surroundings,
-    memory: &(impl PhysMem + ?Sized),
+    memory: &dyn PhysMem,
 ) -> Result<Vec<Stage2Leaf>, LookError> {
     let seen = SeenBeside::of(&after.tables, around, memory, Limits::default())?;
     let places = RegionName::device(&after.device).kind().places(around, seen.granule);

@@ -18,7 +18,7 @@ impl SeenBeside {
     pub(super) fn of(
         beside: &Beside,
         around: &Surroundings,
-        memory: &(impl PhysMem + ?Sized),
+        memory: &dyn PhysMem,
         limits: Limits,
     ) -> Result<SeenBeside, LookError> {
         let stage2 = registers::stage2(&beside.registers)?;

@@ -92,7 +92,7 @@ impl HostTables {
     pub fn through(
         registers: &BTreeMap<String, u64>,
         around: &Surroundings,
-        memory: &(impl PhysMem + ?Sized),
+        memory: &dyn PhysMem,
     ) -> Result<HostTables, LookError> {
         let register = |name| registers::register(registers, name);
         let (hcr, vttbr) = (register("HCR_EL2")?, register("VTTBR_EL2")?);
@@ -193,7 +193,7 @@ fn pages(start: u64, size: u64, granule: u64, budget: &mut usize) -> Result<BTre
 }
 
 impl Withheld {
-    fn of(pages: &BTreeSet<u64>, stage2: &Stage2, memory: &(impl PhysMem + ?Sized)) -> Withheld {
+    fn of(pages: &BTreeSet<u64>, stage2: &Stage2, memory: &dyn PhysMem) -> Withheld {
         let mut withheld = Withheld { pages: pages.len(), ..Withheld::default() };
         for &pa in pages {
             let leaf = match stage2.translate(memory, pa) {

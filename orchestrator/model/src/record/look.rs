@@ -196,7 +196,7 @@ impl GuestTables {
     pub fn through(
         look: &Look,
         around: &Surroundings,
-        memory: &(impl PhysMem + ?Sized),
+        memory: &dyn PhysMem,
     ) -> Result<GuestTables, LookError> {
         GuestTables::within(look, around, memory, Limits::default())
     }
@@ -204,7 +204,7 @@ impl GuestTables {
     fn within(
         look: &Look,
         around: &Surroundings,
-        memory: &(impl PhysMem + ?Sized),
+        memory: &dyn PhysMem,
         limits: Limits,
     ) -> Result<GuestTables, LookError> {
         few(look, around)?;
@@ -284,7 +284,7 @@ impl GuestTables {
         mapping: &Mapping,
         around: &Surroundings,
         stage1: &Stage1,
-        memory: &impl PhysMem,
+        memory: &dyn PhysMem,
         budget: &mut u64,
     ) -> Result<SeenMapping, LookError> {
         let Mapping { device, map, va, bar, hypervisor } = mapping;

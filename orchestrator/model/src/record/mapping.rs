@@ -44,7 +44,7 @@ impl SeenMapping {
         ipa: u64,
         va: u64,
         stage1: &Stage1,
-        memory: &impl PhysMem,
+        memory: &dyn PhysMem,
     ) -> Result<u64, LookError> {
         const PAGE: u64 = PAGE_SIZE as u64;
         let found = match stage1.translate(memory, va) {
@@ -82,20 +82,20 @@ impl SeenMapping {
 
 /// A guest's memory by IPA. Reading a mapping page by page reads the same few tables again and
 /// again, possibly while the machine is stopped, so their addresses are cached.
-pub(super) struct GuestMemory<'a, M: ?Sized> {
+pub(super) struct GuestMemory<'a> {
     stage2: &'a Stage2,
-    memory: &'a M,
+    memory: &'a dyn PhysMem,
     /// The physical addresses of 4 KiB pages, by IPA.
     places: RefCell<HashMap<u64, Option<u64>>>,
 }
 
-impl<'a, M: ?Sized> GuestMemory<'a, M> {
-    pub(super) fn new(stage2: &'a Stage2, memory: &'a M) -> Self {
+impl<'a> GuestMemory<'a> {
+    pub(super) fn new(stage2: &'a Stage2, memory: &'a dyn PhysMem) -> Self {
         Self { stage2, memory, places: RefCell::default() }
     }
 }
 
-impl<M: PhysMem + ?Sized> PhysMem for GuestMemory<'_, M> {
+impl PhysMem for GuestMemory<'_> {
     fn read_u64(&self, ipa: u64) -> Option<u64> {
         let offset = ipa % PAGE_SIZE as u64;
         let place = |page| {

@@ -87,7 +87,7 @@ pub fn seen<'a>(
     devices: &BTreeMap<String, Vec<Stage2Leaf>>,
     vmas: impl Fn(&str) -> &'a [Vma],
     around: &Surroundings,
-    memory: &(impl PhysMem + ?Sized),
+    memory: &dyn PhysMem,
 ) -> Result<SeenVmm, NoVmm> {
     let stage1 = stage1(registers)?;
     let mut seen = SeenVmm::default();
@@ -132,7 +132,7 @@ struct Found {
 /// ([`offset_in`](vmas::offset_in)), so only the physical address says which of them is the device's.
 fn beside(
     stage1: &Stage1,
-    memory: &(impl PhysMem + ?Sized),
+    memory: &dyn PhysMem,
     places: impl Iterator<Item = u64>,
     leaf: &Stage2Leaf,
 ) -> Result<Option<Found>, NoVmm> {

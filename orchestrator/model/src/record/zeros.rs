@@ -11,11 +11,7 @@ const MOST_ZERO_PAGES: u64 = 1 << 11;
 /// Returns the read-only leaves of RAM that need zeroes: those over the host's own memory, because
 /// its zero page is there, and those of the flash. The same pages are needed whenever the look is
 /// decoded.
-pub(super) fn zeros(
-    ram: &[Stage2Leaf],
-    kept: &KeptMemory,
-    memory: &(impl PhysMem + ?Sized),
-) -> BTreeSet<u64> {
+pub(super) fn zeros(ram: &[Stage2Leaf], kept: &KeptMemory, memory: &dyn PhysMem) -> BTreeSet<u64> {
     const PAGE: u64 = PAGE_SIZE as u64;
     let mut known: HashMap<u64, bool> = HashMap::new();
     let mut is_zero = |page: u64| {

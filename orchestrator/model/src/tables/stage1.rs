@@ -51,7 +51,7 @@ pub enum Mapped {
 /// The context of one look.
 struct Walker<'a> {
     stage1: Stage1,
-    memory: ThroughStage2<'a, PageMem>,
+    memory: ThroughStage2<'a>,
     /// The pages that may still be translated.
     budget: u64,
 }

@@ -138,6 +138,13 @@ pub const fn is_recorded(word: u32) -> bool {
     }
 }
 
+/// Returns the offset of the first instruction that is recorded, at `from` or behind. `code` begins with an instruction,
+/// and `from` is a multiple of 4.
+pub fn next_recorded(code: &[u8], from: usize) -> Option<usize> {
+    let words = code.get(from..)?.chunks_exact(4).map(|word| word.try_into().map_or(0, u32::from_le_bytes));
+    words.zip((from..).step_by(4)).find(|(word, _)| is_recorded(*word)).map(|(_, offset)| offset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +169,17 @@ mod tests {
         for word in [0xd508_8320, 0xd50c_83a0, 0xd508_8740, 0xd50c_871f, 0xd50b_7420, 0xd503_201f] {
             assert!(!is_recorded(word), "{word:#x}");
         }
+    }
+
+    #[test]
+    fn recorded_instructions_are_found_one_after_the_other() {
+        let words: [u32; 5] = [0xd503_201f, 0xd50c_8021, 0xd508_8320, 0xd508_831f, 0xd503_201f];
+        let mut code = [0; 22];
+        code.chunks_exact_mut(4)
+            .zip(words)
+            .for_each(|(place, word)| place.copy_from_slice(&word.to_le_bytes()));
+        let found = [0, 4, 8, 16, 20, 24].map(|from| next_recorded(&code, from));
+        assert_eq!(found, [Some(4), Some(4), Some(12), None, None, None]);
     }
 
     #[test]

@@ -191,9 +191,10 @@ impl Looks<'_> {
     ) -> Result<AfterReset, Error> {
         let mut after = AfterReset { device: device.into(), round: None, tables, pages: BTreeMap::new() };
         self.gdb.hold(self.qmp).await?;
-        let memory = RecordingMem::new(self.ram);
-        let left = after_reset::leaves(&after, around, &memory);
-        let contents = contents(&memory, self.ram);
+        let (left, contents) = {
+            let memory = RecordingMem::new(self.ram);
+            (after_reset::leaves(&after, around, &memory), contents(&memory, self.ram))
+        };
         self.gdb.release(self.qmp).await?;
         left.map_err(|why| Error::AfterRemoval { device: device.into(), why })?;
         after.pages = keep(contents, raw)?;
@@ -323,15 +324,9 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Copies the pages that were read.
-fn contents(memory: &RecordingMem<'_, HostRam>, ram: &HostRam) -> Contents {
-    memory.pages().into_iter().map(|page| (page, copy(ram, page))).collect()
-}
-
-fn copy(ram: &HostRam, page: u64) -> Vec<u8> {
-    use s2lab_mmu::PhysMem;
-    let words = (page..page + PAGE_SIZE as u64).step_by(size_of::<u64>());
-    words.flat_map(|pa| ram.read_u64(pa).unwrap_or_default().to_le_bytes()).collect()
+/// Copies the pages that were read. Each lies in the RAM.
+fn contents(memory: &RecordingMem<'_>, ram: &HostRam) -> Contents {
+    memory.pages().into_iter().filter_map(|page| Some((page, ram.bytes(page, PAGE_SIZE)?))).collect()
 }
 
 /// Writes each page once, whole or not at all.

@@ -60,6 +60,21 @@ impl SharedMemory {
         Ok(())
     }
 
+    /// Reads the bytes from byte `offset` on.
+    ///
+    /// # Errors
+    /// They do not lie in the memory.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::pread(self.fd(), rest, offset.saturating_add(done as u64))? {
+                0 => return Err(io::Error::other("the bytes do not lie in the memory")),
+                read => done += read,
+            }
+        }
+        Ok(())
+    }
+
     /// Fills it with zeroes. Its pages go back to the machine.
     pub fn clear(&self) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -95,6 +110,15 @@ pub struct HostRam {
     pub memory: SharedMemory,
     /// The physical address of the first byte.
     pub start: u64,
+}
+
+impl HostRam {
+    /// Returns the bytes from a physical address on, or None if they do not all lie in it.
+    pub fn bytes(&self, pa: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.memory.read(pa.checked_sub(self.start)?, &mut bytes).ok()?;
+        Some(bytes)
+    }
 }
 
 impl PhysMem for HostRam {

@@ -1,11 +1,10 @@
 //! The TLBI instructions that QEMU's plugin records in shared memory.
 
-use super::memory::SharedMemory;
+use super::memory::{HostRam, SharedMemory};
 use s2lab_mmu::PhysMem;
 use s2lab_model::steps::{Counts, Stage2Fault, TracedTlbi};
 use s2lab_trace::{
     AREAS, Accesses, Area, DROP, Head, KEEP, MAGIC, RING, Record, SIZE, Trace, UNREAD, VCPUS, WIDTHS,
-    is_recorded,
 };
 use std::{io, mem::offset_of, ops::Range};
 
@@ -32,13 +31,26 @@ pub struct Recorded {
     pub incomplete: Option<String>,
 }
 
-/// Returns the addresses of all instructions in `code` that are recorded.
-pub(in crate::host) fn recorded_in(memory: &impl PhysMem, code: Range<u64>) -> Vec<u64> {
-    code.step_by(4).filter(|address| instruction(memory, *address).is_some_and(is_recorded)).collect()
+/// The bytes of code that are searched at a time.
+const PIECE: usize = 1 << 20;
+
+/// Returns the addresses of all instructions in `code` that are recorded. It lies in the RAM.
+pub(in crate::host) fn recorded_in(ram: &HostRam, code: Range<u64>) -> Vec<u64> {
+    let mut found = vec![];
+    for start in code.clone().step_by(PIECE) {
+        let length = usize::try_from(code.end - start).map_or(PIECE, |left| left.min(PIECE));
+        let bytes = ram.bytes(start, length).unwrap_or_default();
+        let mut from = 0;
+        while let Some(offset) = s2lab_trace::next_recorded(&bytes, from) {
+            found.push(start + offset as u64);
+            from = offset + 4;
+        }
+    }
+    found
 }
 
 /// Returns the instruction at an address, which is a multiple of 4.
-pub(in crate::host) fn instruction(memory: &impl PhysMem, address: u64) -> Option<u32> {
+pub(in crate::host) fn instruction(memory: &dyn PhysMem, address: u64) -> Option<u32> {
     let both = memory.read_u64(address & !7)?;
     Some((both >> (8 * (address & 4))) as u32)
 }
@@ -249,22 +261,22 @@ mod tests {
         assert_eq!(operands(&trace.since(begin)), [3, 4, 5]);
     }
 
-    struct Code;
-
-    impl PhysMem for Code {
-        fn read_u64(&self, pa: u64) -> Option<u64> {
-            // IPAS2E1IS and a NOP, a NOP and VMALLE1IS, and VALE1IS twice.
-            let words = [0xd503_201f_d50c_8021, 0xd508_831f_d503_201f, 0xd508_83a0_d508_83a0];
-            words.get(usize::try_from(pa.checked_sub(0x1000)? / 8).ok()?).copied()
-        }
-    }
-
     #[test]
     fn the_instructions_that_are_recorded_are_found_in_code() {
-        assert_eq!(recorded_in(&Code, 0x1000..0x1100), [0x1000, 0x100c]);
-        assert_eq!(recorded_in(&Code, 0x1004..0x100c), [0; 0]);
-        assert_eq!(instruction(&Code, 0x100c), Some(0xd508_831f));
-        assert_eq!(instruction(&Code, 0xffc), None);
+        let ram = HostRam { memory: SharedMemory::new("code", 3 * PIECE as u64).unwrap(), start: 0x1000 };
+        // IPAS2E1IS and a NOP, a NOP and VMALLE1IS, and VALE1IS twice.
+        let words = [0xd503_201f_d50c_8021u64, 0xd508_831f_d503_201f, 0xd508_83a0_d508_83a0];
+        for (word, offset) in words.iter().zip((0..).step_by(8)) {
+            ram.memory.write(offset, &word.to_le_bytes()).unwrap();
+        }
+        let end = 0x1000 + 3 * PIECE as u64;
+        ram.memory.write(2 * PIECE as u64 + 4, &0xd50c_8021u32.to_le_bytes()).unwrap();
+        assert_eq!(recorded_in(&ram, 0x1000..0x1100), [0x1000, 0x100c]);
+        assert_eq!(recorded_in(&ram, 0x1004..0x100c), [0; 0]);
+        assert_eq!(recorded_in(&ram, 0x1008..end), [0x100c, 0x1004 + 2 * PIECE as u64]);
+        assert_eq!(recorded_in(&ram, end..end + 4), [0; 0]);
+        assert_eq!(instruction(&ram, 0x100c), Some(0xd508_831f));
+        assert_eq!(instruction(&ram, 0xffc), None);
     }
 
     #[test]
