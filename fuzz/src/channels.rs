@@ -1,8 +1,11 @@
 //! QEMU's channels: s2lab's own clients receive all bytes at once, then the end of the stream.
 
-use qapi::qmp;
 use s2lab::host::{
-    emulated::{gdb::Gdb, qmp::Qmp},
+    emulated::{
+        commands::{Cont, QueryPci, QueryStatus, Stop},
+        gdb::Gdb,
+        qmp::Qmp,
+    },
     ending::Ending,
 };
 use std::{
@@ -43,10 +46,10 @@ pub(crate) fn qmp(data: &[u8]) {
     run(data, |stream| async move {
         let Ok(mut qmp) = Qmp::connect(stream, DEADLINE, Ending::unknown()).await else { return };
         let mut events = qmp.events();
-        let _ = qmp.execute(qmp::cont {}).await;
-        let _ = qmp.execute(qmp::query_pci {}).await;
-        let _ = qmp.execute(qmp::stop {}).await;
-        let _ = qmp.execute(qmp::query_status {}).await;
+        let _ = qmp.execute(Cont {}).await;
+        let _ = qmp.execute(QueryPci {}).await;
+        let _ = qmp.execute(Stop {}).await;
+        let _ = qmp.execute(QueryStatus {}).await;
         while events.try_recv().is_ok() {}
     });
 }

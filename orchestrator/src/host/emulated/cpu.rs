@@ -1,6 +1,7 @@
 //! The properties of a CPU model in this QEMU, asked of QEMU itself.
 
 use super::{
+    commands::command,
     process::Launcher,
     qmp::{Qmp, QmpError},
     watched::Watched,
@@ -31,26 +32,17 @@ pub enum CpuError {
     Unknown { name: String, known: Vec<String> },
 }
 
-/// `query-cpu-model-expansion` in the form of every architecture; qapi 0.15 types it for some
-/// targets only.
+/// `query-cpu-model-expansion`.
 #[derive(Debug, Serialize)]
 struct ExpandModel(Value);
 
-impl qapi::Command for ExpandModel {
-    type Ok = Value;
-    const NAME: &'static str = "query-cpu-model-expansion";
-    const ALLOW_OOB: bool = false;
-}
+command!(ExpandModel, "query-cpu-model-expansion", Value);
 
-/// The same for `query-cpu-definitions`.
+/// `query-cpu-definitions`.
 #[derive(Debug, Serialize)]
 struct Definitions {}
 
-impl qapi::Command for Definitions {
-    type Ok = Value;
-    const NAME: &'static str = "query-cpu-definitions";
-    const ALLOW_OOB: bool = false;
-}
+command!(Definitions, "query-cpu-definitions", Value);
 
 /// Returns QEMU's `-cpu` argument for a scenario's CPU model, with the faster options that the
 /// model has. QEMU's messages go to `messages`.

@@ -3,6 +3,7 @@
 
 use super::{
     argv::HOST_CPUS,
+    commands::{MonitorCommand, QueryStatus},
     gdb::{Gdb, HoldError},
     qmp::{Qmp, QmpError},
 };
@@ -67,8 +68,8 @@ pub async fn diagnose(
 
 /// Adds QEMU's view, which needs nothing of the host.
 async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<(), HoldError> {
-    let status = qmp.execute(qapi::qmp::query_status {}).await?;
-    section(text, "QEMU", &format!("{:?}", status.status));
+    let status = qmp.execute(QueryStatus {}).await?;
+    section(text, "QEMU", &status.status);
     gdb.hold(qmp).await?;
     gdb.resume_after_cancel().await?;
     for vcpu in 0..HOST_CPUS {
@@ -91,7 +92,7 @@ async fn registers(text: &mut String, qmp: &mut Qmp, gdb: &mut Gdb) -> Result<()
 async fn queues(text: &mut String, qmp: &mut Qmp) -> Result<(), QmpError> {
     for queue in 0..QUEUES {
         let command_line = format!("info virtio-queue-status {AGENT_BUS} {queue}");
-        let ask = qapi::qmp::human_monitor_command { command_line, cpu_index: None };
+        let ask = MonitorCommand { command_line };
         section(text, format!("queue {queue} of the agent's bus"), &qmp.execute(ask).await?);
     }
     Ok(())
@@ -99,9 +100,9 @@ async fn queues(text: &mut String, qmp: &mut Qmp) -> Result<(), QmpError> {
 
 /// Returns why the machine does not run on, if that is so.
 pub async fn unwell(qmp: &mut Qmp, deadline: Duration) -> Option<String> {
-    match timeout(deadline, qmp.execute(qapi::qmp::query_status {})).await {
+    match timeout(deadline, qmp.execute(QueryStatus {})).await {
         Ok(Ok(status)) if status.running => None,
-        Ok(Ok(status)) => Some(format!("QEMU has stopped the machine ({:?})", status.status)),
+        Ok(Ok(status)) => Some(format!("QEMU has stopped the machine ({})", status.status)),
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("QEMU does not answer QMP in {deadline:?}")),
     }

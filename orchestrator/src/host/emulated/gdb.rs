@@ -5,6 +5,7 @@
 //! start; QMP `cont` lets it run on.
 
 use super::{
+    commands::{Cont, Stop},
     gdb_proxy::{self, GdbProxy, is_ours},
     packets::{PacketError, Packets, plain},
     qmp::{Qmp, QmpError},
@@ -114,7 +115,7 @@ impl Gdb {
     /// Starts a machine. If the stub is shared, waits until a person's gdb is there to do it.
     pub async fn begin(&mut self, qmp: &mut Qmp) -> Result<(), QmpError> {
         match &mut self.stub {
-            Stub::Own(_) => qmp.execute(qapi::qmp::cont {}).await.map(drop),
+            Stub::Own(_) => qmp.execute(Cont {}).await.map(drop),
             Stub::Shared { proxy, .. } => {
                 proxy.attached().await;
                 Ok(())
@@ -127,7 +128,7 @@ impl Gdb {
     pub async fn hold(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
         self.selected = None;
         let Stub::Shared { proxy, borrowed } = &mut self.stub else {
-            return Ok(qmp.execute(qapi::qmp::stop {}).await.map(drop)?);
+            return Ok(qmp.execute(Stop {}).await.map(drop)?);
         };
         loop {
             if borrowed.is_none() {
@@ -138,7 +139,7 @@ impl Gdb {
                 *borrowed = Some(stub);
             }
             let Some(gdb_proxy::Stub { packets, resumed_by, stop_seen }) = borrowed else { continue };
-            qmp.execute(qapi::qmp::stop {}).await?;
+            qmp.execute(Stop {}).await?;
             if resumed_by.is_none() || *stop_seen {
                 return Ok(());
             }
@@ -163,7 +164,7 @@ impl Gdb {
     /// it.
     pub async fn release(&mut self, qmp: &mut Qmp) -> Result<(), HoldError> {
         match &mut self.stub {
-            Stub::Own(_) => drop(qmp.execute(qapi::qmp::cont {}).await?),
+            Stub::Own(_) => drop(qmp.execute(Cont {}).await?),
             Stub::Shared { proxy, borrowed } => {
                 if let Some(mut stub) = borrowed.take() {
                     if let Some(command) = stub.resumed_by.clone().filter(|_| stub.stop_seen) {

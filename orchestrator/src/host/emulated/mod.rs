@@ -2,6 +2,7 @@
 //! s2lab shares with it.
 
 pub mod argv;
+pub mod commands;
 pub mod cpu;
 pub mod diagnosis;
 pub mod factor;

@@ -3,6 +3,7 @@
 
 use super::{
     argv::{bus, device_id},
+    commands::QueryPci,
     qmp::{Qmp, QmpError},
 };
 use s2lab_protocol::Bar;
@@ -40,12 +41,12 @@ impl Placement<'_> {
         function: Option<&str>,
     ) -> Result<Vec<Bar>, PlacementError> {
         let (id, port) = (device_id(device), bus(device));
-        let buses = self.qmp.execute(qapi::qmp::query_pci {}).await?;
+        let buses = self.qmp.execute(QueryPci {}).await?;
         let on_root = buses.into_iter().flat_map(|bus| bus.devices);
         // Each function, with whether it is behind the port of the device.
-        let all = on_root.flat_map(|above| {
+        let all = on_root.flat_map(|mut above| {
             let is_port = above.qdev_id == port;
-            let behind = above.pci_bridge.clone().and_then(|bridge| bridge.devices).unwrap_or_default();
+            let behind = above.pci_bridge.take().map(|bridge| bridge.devices).unwrap_or_default();
             std::iter::once((false, above)).chain(behind.into_iter().map(move |function| (is_port, function)))
         });
         let meant = all.filter(|(is_behind, found)| match function {
@@ -55,8 +56,8 @@ impl Placement<'_> {
             None => found.qdev_id == id,
         });
         let regions = meant.flat_map(|(_, function)| function.regions);
-        let memory: Vec<_> = regions.filter(|region| region.type_ == MEMORY_REGION).collect();
-        if function.is_some() && memory.iter().any(|region| region.mem_type_64 != Some(true)) {
+        let memory: Vec<_> = regions.filter(|region| region.kind == MEMORY_REGION).collect();
+        if function.is_some() && memory.iter().any(|region| !region.mem_type_64) {
             return Err(PlacementError::Narrow(device.into()));
         }
         let bars = memory.into_iter().map(|region| {
@@ -64,7 +65,7 @@ impl Placement<'_> {
                 index: u8::try_from(region.bar).ok()?,
                 start: u64::try_from(region.address).ok()?,
                 size: u64::try_from(region.size).ok()?,
-                prefetchable: region.prefetch == Some(true),
+                prefetchable: region.prefetch,
             })
         });
         let bars: Option<Vec<_>> = bars.collect();

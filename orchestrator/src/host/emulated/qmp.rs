@@ -1,8 +1,9 @@
-//! QMP, QEMU's control channel: qapi's typed commands on a transport of our own.
+//! QMP, QEMU's control channel: typed commands, as qapi has them, on a transport of our own.
 //! qapi 0.15's own transport ends the connection at an event that its schema lacks, and aborts the
 //! process after a cancelled command. This transport always sends ids, skips unexpected messages,
 //! and may be cancelled anywhere.
 
+use super::commands::Capabilities;
 use crate::host::ending::Ending;
 use s2lab_model::escape;
 use s2lab_os::waits::timeout;
@@ -138,7 +139,7 @@ impl Qmp {
         };
         tokio::spawn(receiver.run(read));
         let mut qmp = Self { write, next: 0, waiters, events, version, broken, deadline, ending };
-        qmp.execute(qapi::qmp::qmp_capabilities { enable: None }).await?;
+        qmp.execute(Capabilities {}).await?;
         Ok(qmp)
     }
 

@@ -1,7 +1,7 @@
 //! The content of the host's RAM before its first instruction: the kernel, the initramfs and the
 //! device tree.
 
-use super::{memory::HostRam, qmp::Qmp, qmp::QmpError};
+use super::{commands::QueryRoms, memory::HostRam, qmp::Qmp, qmp::QmpError};
 use s2lab_mmu::PhysMem;
 use s2lab_model::event::{Loaded, LoadedPart};
 
@@ -28,7 +28,7 @@ pub enum LoadedError {
 
 /// Asks QEMU, whose machine has not run yet.
 pub async fn loaded(qmp: &mut Qmp, ram: &HostRam) -> Result<Vec<Loaded>, LoadedError> {
-    let list = qmp.execute(qapi::qmp::x_query_roms {}).await?.human_readable_text;
+    let list = qmp.execute(QueryRoms {}).await?.human_readable_text;
     sorted(roms(&list), ram)
 }
 
@@ -48,10 +48,7 @@ fn roms(list: &str) -> impl Iterator<Item = Rom<'_>> {
 
 /// Identifies the parts. The kernel begins like an arm64 Image. The part without a name is the
 /// initramfs.
-fn sorted<'a>(
-    roms: impl Iterator<Item = Rom<'a>>,
-    ram: &(impl PhysMem + ?Sized),
-) -> Result<Vec<Loaded>, LoadedError> {
+fn sorted<'a>(roms: impl Iterator<Item = Rom<'a>>, ram: &dyn PhysMem) -> Result<Vec<Loaded>, LoadedError> {
     let mut found: Vec<Loaded> = vec![];
     for (start, size, name) in roms.filter(|(.., name)| *name != BOOTLOADER) {
         let part = match (name, image_size(ram, start)) {
@@ -74,7 +71,7 @@ fn sorted<'a>(
 }
 
 /// Returns the bytes that the Image at `start` takes, or None if there is none.
-fn image_size(ram: &(impl PhysMem + ?Sized), start: u64) -> Option<u64> {
+fn image_size(ram: &dyn PhysMem, start: u64) -> Option<u64> {
     let magic = ram.read_u64(start.checked_add(IMAGE_MAGIC)?)?;
     if magic & 0xffff_ffff != MAGIC {
         return None;

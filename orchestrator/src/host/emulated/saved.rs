@@ -1,7 +1,10 @@
 //! The state of a machine in a file: QEMU's migration, in the form `mapped-ram`, in which each page of RAM has
 //! its place and pages of zeroes are holes (QEMU docs/devel/migration/mapped-ram.rst).
 
-use super::qmp::{Qmp, QmpError};
+use super::{
+    commands::command,
+    qmp::{Qmp, QmpError},
+};
 use s2lab_os::waits::timeout;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,19 +29,16 @@ pub enum SaveError {
     Path(String),
 }
 
-/// A command in the form of QMP. qapi 0.15 does not know `mapped-ram`.
-macro_rules! command {
-    ($type:ident, $name:literal, $ok:ty) => {
-        #[derive(Debug, Serialize)]
-        struct $type(Value);
-
-        impl qapi::Command for $type {
-            type Ok = $ok;
-            const NAME: &'static str = $name;
-            const ALLOW_OOB: bool = false;
-        }
-    };
-}
+#[derive(Debug, Serialize)]
+struct SetCapabilities(Value);
+#[derive(Debug, Serialize)]
+struct SetParameters(Value);
+#[derive(Debug, Serialize)]
+struct Migrate(Value);
+#[derive(Debug, Serialize)]
+struct MigrateIncoming(Value);
+#[derive(Debug, Serialize)]
+struct QueryMigrate(Value);
 
 command!(SetCapabilities, "migrate-set-capabilities", Value);
 command!(SetParameters, "migrate-set-parameters", Value);

@@ -2,6 +2,7 @@
 
 use super::{
     argv::{PciOption, PciOptions, bus, device_id},
+    commands::{DeviceAdd, DeviceDel, command},
     memory::SharedMemory,
     qmp::{Qmp, QmpError, QmpEvent},
 };
@@ -27,23 +28,14 @@ struct ObjectDel(Value);
 #[derive(Debug, Serialize)]
 struct ObjectAdd(Value);
 
-impl qapi::Command for ObjectDel {
-    type Ok = Value;
-    const NAME: &'static str = "object-del";
-    const ALLOW_OOB: bool = false;
-}
-
-impl qapi::Command for ObjectAdd {
-    type Ok = Value;
-    const NAME: &'static str = "object-add";
-    const ALLOW_OOB: bool = false;
-}
+command!(ObjectDel, "object-del", Value);
+command!(ObjectAdd, "object-add", Value);
 
 impl Slots<'_> {
     /// Presses the button of a device's slot: the host is asked to release the device.
     pub async fn unplug(&mut self, device: &str) -> Result<Release, QmpError> {
         let (id, events) = (device_id(device), self.qmp.events());
-        self.qmp.execute(qapi::qmp::device_del { id: id.clone() }).await?;
+        self.qmp.execute(DeviceDel { id: id.clone() }).await?;
         Ok(Release { id, events })
     }
 
@@ -62,11 +54,12 @@ impl Slots<'_> {
         }
         let PciOptions { driver, options } = PciOptions::of(device, model);
         let options = options.into_iter().map(|option| match option {
-            PciOption::Text(key, value) => (key.to_owned(), json!(value)),
-            PciOption::On(key) => (key.to_owned(), json!("on")),
+            PciOption::Text(key, value) => (key, json!(value)),
+            PciOption::On(key) => (key, json!("on")),
         });
-        let add = qapi::qmp::device_add::new(driver, device_id(device), bus(device), options);
-        self.qmp.execute(add).await?;
+        let own = [("driver", json!(driver)), ("id", json!(device_id(device))), ("bus", json!(bus(device)))];
+        let all = own.into_iter().chain(options).map(|(key, value)| (key.to_owned(), value));
+        self.qmp.execute(DeviceAdd(all.collect())).await?;
         Ok(())
     }
 }
