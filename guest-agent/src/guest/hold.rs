@@ -130,6 +130,8 @@ impl<M: Machine> Answers<Release> for Guest<M> {
 std::arch::global_asm!(
     ".pushsection .text.s2lab_spin, \"ax\", @progbits",
     ".balign 64",
+    ".globl s2lab_spin",
+    ".hidden s2lab_spin",
     ".type s2lab_spin, %function",
     "s2lab_spin:",
     "stp x19, x20, [sp, #-16]!",

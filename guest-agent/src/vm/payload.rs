@@ -49,6 +49,8 @@ pub(super) const HYPERVISOR: u32 = 3;
 std::arch::global_asm!(
     ".pushsection .text.s2lab_vm, \"ax\", @progbits",
     ".balign 2048",
+    ".globl s2lab_vm_vectors",
+    ".hidden s2lab_vm_vectors",
     "s2lab_vm_vectors:",
     ".rept 16",
     ".balign 128",
@@ -62,6 +64,8 @@ std::arch::global_asm!(
     "b s2lab_vm_ring",
     ".endr",
     ".balign 128",
+    ".globl s2lab_vm_start",
+    ".hidden s2lab_vm_start",
     ".type s2lab_vm_start, %function",
     "s2lab_vm_start:",
     // Descriptors that the VMM has written are complete before the walks of what follows.
@@ -90,6 +94,8 @@ std::arch::global_asm!(
 std::arch::global_asm!(
     ".pushsection .text.s2lab_vm, \"ax\", @progbits",
     ".balign 2048",
+    ".globl s2lab_vm_hypervisor_vectors",
+    ".hidden s2lab_vm_hypervisor_vectors",
     "s2lab_vm_hypervisor_vectors:",
     ".rept 16",
     ".balign 128",
@@ -106,6 +112,8 @@ std::arch::global_asm!(
     "b .",
     ".endr",
     ".balign 128",
+    ".globl s2lab_vm_hypervisor",
+    ".hidden s2lab_vm_hypervisor",
     ".type s2lab_vm_hypervisor, %function",
     "s2lab_vm_hypervisor:",
     "msr vttbr_el2, x0",
