@@ -82,7 +82,7 @@ impl Lock {
     }
 
     /// Waits up to `limit`. `what` is the work of the lock's holder, for the error. `waits` gets the
-    /// holder once, if somebody holds it. `cancelled` is asked while waiting.
+    /// holder once, if somebody still holds it after a moment. `cancelled` is asked while waiting.
     pub fn acquire(
         path: &Path,
         what: &str,
@@ -91,7 +91,7 @@ impl Lock {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self> {
         let start = crate::waits::now();
-        let mut reported = false;
+        let mut polls = 0;
         loop {
             if let Some(lock) = Self::try_acquire(path)? {
                 return Ok(lock);
@@ -102,10 +102,11 @@ impl Lock {
             if start.elapsed() >= limit {
                 return Err(LockError::Timeout { lock: what.to_owned(), limit });
             }
-            if !reported {
+            // A holder that has just begun has not written its number yet.
+            if polls == 1 {
                 waits(&holder(path));
-                reported = true;
             }
+            polls += 1;
             thread::sleep(POLL);
         }
     }
@@ -178,6 +179,17 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(Lock::acquire(&path, "x", Duration::from_secs(20), &|_| (), &|| false).is_ok());
+    }
+
+    /// Its number may still be missing in the file.
+    #[test]
+    fn a_holder_that_has_just_begun_is_not_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let _held = Lock::try_acquire(&path).unwrap();
+        let waits = |holder: &str| panic!("waits for {holder}");
+        let error = Lock::acquire(&path, "x", POLL / 2, &waits, &|| false).unwrap_err();
+        assert!(matches!(error, LockError::Timeout { .. }), "{error}");
     }
 
     #[test]
