@@ -1,13 +1,12 @@
 //! The daemons of the host's kernel that move pages by themselves, which wait.
 //!
-//! A page that khugepaged collects into a huge one, or that kcompactd moves, is gone from stage 2 until the guest
-//! accesses it again (Linux mm/khugepaged.c, collapse_huge_page, and mm/migrate.c call the MMU notifiers). A look in
-//! this moment would find a table of the guest's stage 1 missing. Huge pages that a fault or madvise(2) asks for come
-//! as before.
+//! khugepaged collects pages into huge ones, and kcompactd moves them. Such a page is gone from stage 2 until the guest
+//! accesses it again (Linux mm/khugepaged.c, collapse_huge_page; mm/migrate.c). A look in this moment would find a
+//! table of the guest's stage 1 missing. Huge pages that a fault or madvise(2) asks for come as before.
 
 use crate::root::Root;
 
-/// The pause of khugepaged in milliseconds: 49 days (the most that the kernel takes).
+/// The pause of khugepaged in milliseconds: the most that the kernel takes.
 const KHUGEPAGED: (&str, &str) =
     ("sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "4294967295");
 /// The part of the memory for which kcompactd works ahead of need, in percent.
@@ -37,5 +36,10 @@ mod tests {
         wait(&root);
         assert_eq!(fs::read_to_string(file).unwrap().parse::<u32>(), Ok(u32::MAX));
         assert!(!root.exists(KCOMPACTD.0));
+        let file = folder.path().join(KCOMPACTD.0);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "2").unwrap();
+        wait(&root);
+        assert_eq!(fs::read_to_string(file).unwrap(), "0");
     }
 }

@@ -88,11 +88,12 @@ impl Scope {
         Ok(Self { suites, architectures: architectures.iter().map(|a| (*a).to_owned()).collect() })
     }
 
-    /// Returns the scope with the host's architecture. A new machine needs the lists of both, and at once they take
-    /// half of the time.
+    /// Returns the scope with the host's architecture, if it is of the default suites. A new machine needs the lists of
+    /// both, and at once they take half of the time.
     fn with_the_hosts(&self) -> Self {
         let mut both = self.clone();
-        if !both.architectures.iter().any(|architecture| architecture == HOST) {
+        let is_default = self.suites.iter().all(|suite| suites::ALL.contains(&suite.as_str()));
+        if is_default && !both.architectures.iter().any(|architecture| architecture == HOST) {
             both.architectures.push(HOST.to_owned());
         }
         both

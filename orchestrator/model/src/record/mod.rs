@@ -26,7 +26,7 @@ mod zeros;
 
 use crate::cell::ResolvedCell;
 use crate::crash::symbols::{Names, named};
-use crate::event::{AlarmClass, CellEnd, Loaded, Place, Plan, PlannedCell, SessionId, Stage};
+use crate::event::{AlarmClass, CellEnd, Loaded, Place, Plan, PlannedCell, SessionId, Stage, StopCause};
 use crate::scenario::FLASH;
 use crate::steps::{AfterReset, HostLook, Look, Observed};
 use look::DecodedLook;
@@ -230,8 +230,8 @@ impl Record {
     }
 
     /// Returns the facts about the surroundings. Facts that the machines reported replace assumed
-    /// ones. Those of a booted host are left out if the cell ended before it needed one: the report is
-    /// the same alone and in a session.
+    /// ones. Those of a booted host are left out if the cell is SKIP before it needs one: what compares
+    /// of its report is the same alone and in a session.
     pub fn environment(&self) -> Environment {
         let Environment { mut blocking, mut variable } = self.session.environment.clone();
         blocking.insert(environment::CELL.into(), self.planned.resolved.digest());
@@ -239,14 +239,12 @@ impl Record {
         for (file, digest) in &self.planned.resolved.programs {
             blocking.insert(format!("{} {file}", environment::PROGRAM), format!("sha256:{digest}"));
         }
-        match &self.session.host {
+        if self.needs_no_host() {
             // An earlier cell of the session may have booted it.
-            _ if self.ended_before_host() => drop(blocking.remove(environment::HOST_MODE)),
-            Some(host) => {
-                blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
-                variable.insert(environment::KERNEL.into(), host.release.clone());
-            }
-            None => {}
+            blocking.remove(environment::HOST_MODE);
+        } else if let Some(host) = &self.session.host {
+            blocking.insert(environment::PAGE_SIZE.into(), host.page_size.to_string());
+            variable.insert(environment::KERNEL.into(), host.release.clone());
         }
         if let Some((id, place)) = self.session_id.zip(self.place.as_ref()) {
             let boot = u64::from(id) + 1;
@@ -268,9 +266,16 @@ impl Record {
         Environment { blocking, variable }
     }
 
-    /// Returns true if the cell ended before it needed a booted host.
-    fn ended_before_host(&self) -> bool {
-        matches!(self.end, Some(CellEnd::Stopped { stage: Stage::Prepare | Stage::Preflight, .. }))
+    /// Returns true if the cell is SKIP before it needs a booted host.
+    fn needs_no_host(&self) -> bool {
+        matches!(
+            self.end,
+            Some(CellEnd::Stopped {
+                stage: Stage::Prepare | Stage::Preflight,
+                cause: StopCause::Lacking,
+                ..
+            })
+        )
     }
 
     /// Takes the facts of its session so far. A cell with a place has its own final record in place of

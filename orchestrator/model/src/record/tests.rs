@@ -434,18 +434,22 @@ fn a_cell_that_ends_in_preflight_has_no_facts_of_a_host_that_another_cell_booted
         !is_second || matches!(line.event, Event::CellStarted { .. } | Event::CellEnded { .. })
     });
     lines.iter_mut().zip(0..).for_each(|(line, seq)| line.seq = seq);
-    let ended_in = |lines: &mut [Line], stage| {
+    let ended_in = |lines: &mut [Line], stage, cause| {
         for line in lines.iter_mut().filter(|line| line.cell.as_ref() == Some(&keys[1])) {
             if let Event::CellEnded { end } = &mut line.event {
-                let (cause, what) = (StopCause::Lacking, "no module".into());
-                *end = CellEnd::Stopped { stage, cause, what, hint: None };
+                *end = CellEnd::Stopped { stage, cause, what: "no module".into(), hint: None };
             }
         }
     };
-    ended_in(&mut lines, Stage::Preflight);
-    assert_eq!(facts(&lines), ([false; 2], true, false));
-    ended_in(&mut lines, Stage::Bind);
-    assert_eq!(facts(&lines), ([true; 2], true, true));
+    for stage in [Stage::Prepare, Stage::Preflight] {
+        ended_in(&mut lines, stage, StopCause::Lacking);
+        assert_eq!(facts(&lines), ([false; 2], true, false));
+    }
+    // The host was at fault, or the cell needed it.
+    for (stage, cause) in [(Stage::Prepare, StopCause::Kernel), (Stage::Bind, StopCause::Lacking)] {
+        ended_in(&mut lines, stage, cause);
+        assert_eq!(facts(&lines), ([true; 2], true, true));
+    }
 }
 
 /// Before version 2.4 the devices of a session were bound once, and one final record was that of all

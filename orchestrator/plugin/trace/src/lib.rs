@@ -138,8 +138,9 @@ pub const fn is_recorded(word: u32) -> bool {
     }
 }
 
-/// Returns the offset of the first instruction that is recorded, at `from` or behind. `code` begins with an instruction,
-/// and `from` is a multiple of 4.
+/// Returns the offset of the first instruction that is recorded, at `from` or behind. `code` begins with an
+/// instruction, and `from` is a multiple of 4.
+#[inline(never)]
 pub fn next_recorded(code: &[u8], from: usize) -> Option<usize> {
     let words = code.get(from..)?.chunks_exact(4).map(|word| word.try_into().map_or(0, u32::from_le_bytes));
     words.zip((from..).step_by(4)).find(|(word, _)| is_recorded(*word)).map(|(_, offset)| offset)

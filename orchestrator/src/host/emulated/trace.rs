@@ -39,7 +39,7 @@ pub(in crate::host) fn recorded_in(ram: &HostRam, code: Range<u64>) -> Vec<u64> 
     let mut found = vec![];
     for start in code.clone().step_by(PIECE) {
         let length = usize::try_from(code.end - start).map_or(PIECE, |left| left.min(PIECE));
-        let bytes = ram.bytes(start, length).unwrap_or_default();
+        let Some(bytes) = ram.bytes(start, length) else { break };
         let mut from = 0;
         while let Some(offset) = s2lab_trace::next_recorded(&bytes, from) {
             found.push(start + offset as u64);
