@@ -3,7 +3,6 @@
 
 use qapi::Empty;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Makes a type a command: its name in QMP, and the type of its answer.
 macro_rules! command {
@@ -15,31 +14,41 @@ macro_rules! command {
         }
     };
 }
-pub(super) use command;
 
 /// Defines commands without arguments.
 macro_rules! bare {
-    ($($(#[$doc:meta])* $type:ident, $name:literal, $answer:ty;)*) => {$(
+    ($($(#[$doc:meta])* $visible:vis $type:ident, $name:literal, $answer:ty;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Serialize)]
-        pub struct $type {}
-        command!($type, $name, $answer);
+        #[derive(Debug, serde::Serialize)]
+        $visible struct $type {}
+        $crate::host::emulated::commands::command!($type, $name, $answer);
     )*};
 }
 
+/// Defines commands whose arguments are one object.
+macro_rules! with_object {
+    ($($(#[$doc:meta])* $visible:vis $type:ident, $name:literal, $answer:ty;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, serde::Serialize)]
+        $visible struct $type($visible serde_json::Value);
+        $crate::host::emulated::commands::command!($type, $name, $answer);
+    )*};
+}
+pub(super) use {bare, command, with_object};
+
 bare! {
     /// Leaves the negotiation of capabilities, without one.
-    Capabilities, "qmp_capabilities", Empty;
+    pub Capabilities, "qmp_capabilities", Empty;
     /// Lets the machine run.
-    Cont, "cont", Empty;
+    pub Cont, "cont", Empty;
     /// Stops the machine.
-    Stop, "stop", Empty;
+    pub Stop, "stop", Empty;
     /// Returns the state of the machine.
-    QueryStatus, "query-status", Status;
+    pub QueryStatus, "query-status", Status;
     /// Returns the machine's buses with their functions.
-    QueryPci, "query-pci", Vec<Bus>;
+    pub QueryPci, "query-pci", Vec<Bus>;
     /// Returns the parts of memory that QEMU fills.
-    QueryRoms, "x-query-roms", Text;
+    pub QueryRoms, "x-query-roms", Text;
 }
 
 /// Presses the button of a device's slot.
@@ -49,10 +58,10 @@ pub(super) struct DeviceDel {
 }
 command!(DeviceDel, "device_del", Empty);
 
-/// Adds a device: its driver, id, bus and options in one object.
-#[derive(Debug, Serialize)]
-pub(super) struct DeviceAdd(pub(super) Value);
-command!(DeviceAdd, "device_add", Empty);
+with_object! {
+    /// Adds a device: its driver, id, bus and options.
+    pub(super) DeviceAdd, "device_add", Empty;
+}
 
 /// A line of QEMU's monitor for people.
 #[derive(Debug, Serialize)]

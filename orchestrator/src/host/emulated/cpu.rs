@@ -1,7 +1,7 @@
 //! The properties of a CPU model in this QEMU, asked of QEMU itself.
 
 use super::{
-    commands::command,
+    commands::{bare, with_object},
     process::Launcher,
     qmp::{Qmp, QmpError},
     watched::Watched,
@@ -11,7 +11,6 @@ use crate::host::{
     ending::{Ended, Ending},
 };
 use rustix::fd::{AsRawFd, OwnedFd};
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::{io, process::Stdio, time::Duration};
 use tokio::net::UnixStream;
@@ -32,17 +31,13 @@ pub enum CpuError {
     Unknown { name: String, known: Vec<String> },
 }
 
-/// `query-cpu-model-expansion`.
-#[derive(Debug, Serialize)]
-struct ExpandModel(Value);
+with_object! {
+    ExpandModel, "query-cpu-model-expansion", Value;
+}
 
-command!(ExpandModel, "query-cpu-model-expansion", Value);
-
-/// `query-cpu-definitions`.
-#[derive(Debug, Serialize)]
-struct Definitions {}
-
-command!(Definitions, "query-cpu-definitions", Value);
+bare! {
+    Definitions, "query-cpu-definitions", Value;
+}
 
 /// Returns QEMU's `-cpu` argument for a scenario's CPU model, with the faster options that the
 /// model has. QEMU's messages go to `messages`.

@@ -2,11 +2,11 @@
 //! its place and pages of zeroes are holes (QEMU docs/devel/migration/mapped-ram.rst).
 
 use super::{
-    commands::command,
+    commands::with_object,
     qmp::{Qmp, QmpError},
 };
 use s2lab_os::waits::timeout;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 use tokio::time::sleep;
@@ -29,22 +29,13 @@ pub enum SaveError {
     Path(String),
 }
 
-#[derive(Debug, Serialize)]
-struct SetCapabilities(Value);
-#[derive(Debug, Serialize)]
-struct SetParameters(Value);
-#[derive(Debug, Serialize)]
-struct Migrate(Value);
-#[derive(Debug, Serialize)]
-struct MigrateIncoming(Value);
-#[derive(Debug, Serialize)]
-struct QueryMigrate(Value);
-
-command!(SetCapabilities, "migrate-set-capabilities", Value);
-command!(SetParameters, "migrate-set-parameters", Value);
-command!(Migrate, "migrate", Value);
-command!(MigrateIncoming, "migrate-incoming", Value);
-command!(QueryMigrate, "query-migrate", Progress);
+with_object! {
+    SetCapabilities, "migrate-set-capabilities", Value;
+    SetParameters, "migrate-set-parameters", Value;
+    Migrate, "migrate", Value;
+    MigrateIncoming, "migrate-incoming", Value;
+    QueryMigrate, "query-migrate", Progress;
+}
 
 /// QEMU's answer to `query-migrate`. Before a migration it has no status.
 #[derive(Debug, Deserialize)]

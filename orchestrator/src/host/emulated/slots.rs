@@ -2,13 +2,12 @@
 
 use super::{
     argv::{PciOption, PciOptions, bus, device_id},
-    commands::{DeviceAdd, DeviceDel, command},
+    commands::{DeviceAdd, DeviceDel, with_object},
     memory::SharedMemory,
     qmp::{Qmp, QmpError, QmpEvent},
 };
 use rustix::fd::AsRawFd;
 use s2lab_model::scenario::DeviceModel;
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -22,14 +21,10 @@ pub struct Slots<'a> {
     pub(in crate::host) bars: &'a BTreeMap<String, SharedMemory>,
 }
 
-/// QMP's `object-del` and `object-add`.
-#[derive(Debug, Serialize)]
-struct ObjectDel(Value);
-#[derive(Debug, Serialize)]
-struct ObjectAdd(Value);
-
-command!(ObjectDel, "object-del", Value);
-command!(ObjectAdd, "object-add", Value);
+with_object! {
+    ObjectDel, "object-del", Value;
+    ObjectAdd, "object-add", Value;
+}
 
 impl Slots<'_> {
     /// Presses the button of a device's slot: the host is asked to release the device.
