@@ -26,9 +26,9 @@ kernel/drivers/vfio/pci/vfio-pci.ko
 /// The bytes of the kernel: some pages, so that a disk may be full in the middle of it.
 const IMAGE_SIZE: usize = 12 << 10;
 
-/// A script that plays apt for the archive in its folder. It notes requests in `asked`. `down`
-/// makes it fail, `cut` names the package of which only a half arrives, `moved` the version that
-/// has replaced the only one. `old` makes it an archive without trixie.
+/// A script that plays apt for the archive in its folder. It notes requests in `asked`, and in `listed` the
+/// architectures and suites whose lists it has fetched. `down` makes it fail, `cut` names the package of which only a
+/// half arrives, `moved` the version that has replaced the only one. `old` makes it an archive without trixie.
 const APT: &str = r#"#!/bin/sh
 archive=ARCHIVE
 last= ; for word in "$@"; do last=$word; done
@@ -38,7 +38,8 @@ indextargets*) echo "file:/fake bookworm main Debian"; echo "file:/fake bookworm
     if [ -e "$archive/down" ]; then echo "E: Failed to fetch the lists" >&2; exit 100; fi
     if [ -e "$archive/old" ] && grep -q trixie "$(dirname "$2")/sources.list"; then
         echo "E: The repository 'file:/fake trixie Release' does not have a Release file." >&2; exit 100
-    fi ;;
+    fi
+    sed 's/.* arch=\([^ ]*\) .* \([^ ]*\) main$/\1 \2/' "$(dirname "$2")/sources.list" >> "$archive/listed" ;;
 *--print-uris*)
     for word in "$@"; do name=${word%%:*}; grep "/$name"_ "$archive/uris"; done; exit 0 ;;
 *download*)
@@ -180,11 +181,20 @@ impl Archive {
 
     /// Returns the names of the packages that were requested since the last call.
     pub(crate) fn asked(&self) -> Vec<String> {
-        let path = self.folder.join("asked");
-        let asked = fs::read_to_string(&path).unwrap_or_default();
+        self.noted("asked")
+    }
+
+    /// Returns the lists that were fetched since the last call: architectures and suite.
+    pub(crate) fn listed(&self) -> Vec<String> {
+        self.noted("listed")
+    }
+
+    fn noted(&self, name: &str) -> Vec<String> {
+        let path = self.folder.join(name);
+        let noted = fs::read_to_string(&path).unwrap_or_default();
         // There may have been no request.
         let _ = fs::remove_file(path);
-        asked.lines().map(str::to_owned).collect()
+        noted.lines().map(str::to_owned).collect()
     }
 }
 

@@ -322,6 +322,22 @@ pub(crate) fn older_archive() -> Checked {
     expect("the newest release", other.read("cache/objects/resolved.json").contains("from trixie,"), true)
 }
 
+/// The lists of the machine's architecture come with those of the host's, which are not fetched again.
+pub(crate) fn both_architectures() -> Checked {
+    let place = Place::new()?;
+    place.archive.publish_qemu("10.0.2")?;
+    place.archive.set("old", "")?;
+    let answer = place.newest(false)?;
+    expect(&answer.said, answer.well, true)?;
+    let architectures = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64,arm64" };
+    let suites = ["bookworm", "bookworm-backports", "bookworm-security", "bookworm-updates"];
+    let due: Vec<_> = suites.map(|suite| format!("{architectures} {suite}")).into();
+    expect("the lists", place.archive.listed(), due)?;
+    place.archive.publish("1.0").map_err(|e| e.to_string())?;
+    place.fills(false)?;
+    expect("lists that are fetched again", place.archive.listed(), vec![])
+}
+
 /// Bytes change, the size does not.
 pub(crate) fn damaged() -> Checked {
     let place = Place::new()?;

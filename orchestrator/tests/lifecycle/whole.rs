@@ -397,6 +397,12 @@ pub(crate) static RUNS: &[WholeRun] = &[
         cache::older_archive,
     ),
     run(
+        "lists-of-both-architectures",
+        "the QEMU of a new machine, then a kernel of its hosts",
+        "the package lists of both architectures are fetched at once, and once",
+        cache::both_architectures,
+    ),
+    run(
         "nights-without-folders",
         "the runs of past nights were removed, or had `--out`; the history is not one, or is newer",
         "the history has the nights; a history that cannot be opened is named once, and the night runs",

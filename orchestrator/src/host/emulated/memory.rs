@@ -144,5 +144,10 @@ mod tests {
         let ram = HostRam { memory, start: 0x4000_0000 };
         assert_eq!(ram.read_u64(0x4000_0ff8), Some(0x1122_3344_5566_7788));
         assert_eq!((ram.read_u64(0x3fff_fff8), ram.read_u64(0x4000_1000)), (None, None));
+        assert_eq!(ram.bytes(0x4000_0ffc, 4), Some(vec![0x44, 0x33, 0x22, 0x11]));
+        assert_eq!(
+            (ram.bytes(0x4000_0ffd, 4), ram.bytes(0x3fff_ffff, 1), ram.bytes(u64::MAX, 1)),
+            (None, None, None)
+        );
     }
 }
