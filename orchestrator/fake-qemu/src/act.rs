@@ -61,6 +61,7 @@ impl Machine {
             Act::StayMapped => self.lock().stay_mapped = true,
             Act::Unsavable => self.lock().unsavable = true,
             Act::OtherFlags => self.lock().other_flags = true,
+            Act::NoCpu(stops) => self.lock().without_cpu = stops,
             Act::VmmPages => self.lock().vmm_pages = true,
             Act::Protect => self.protect(),
             Act::Invalidate(all) => self.lock().invalidate = Some(all),

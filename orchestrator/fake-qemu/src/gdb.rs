@@ -118,7 +118,8 @@ fn register(machine: &Machine, thread: u64, number: u32) -> Option<String> {
     // The first stop finds the guest's vCPU in the host, like real stops often do. The second vCPU of a
     // guest is in it later, on the host's other vCPU.
     let is_second = thread != GUEST_THREAD;
-    let in_guest = if is_second { state.vcpus > 1 && state.stops > 2 } else { state.stops > 1 };
+    let passed = state.stops.saturating_sub(state.without_cpu);
+    let in_guest = if is_second { state.vcpus > 1 && passed > 2 } else { passed > 1 };
     let value = match (state.held.as_ref().filter(|_| in_guest), name) {
         (Some(_), "x20") => u64::from(is_second),
         (Some(registers), name) => {

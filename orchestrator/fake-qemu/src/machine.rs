@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) narrow: bool,
     pub(crate) other_flags: bool,
     pub(crate) stay_mapped: bool,
+    /// The number of stops in which a guest that is held gets no CPU.
+    pub(crate) without_cpu: u32,
     /// The devices that are out of their slots, by name.
     pub(crate) unplugged: BTreeSet<String>,
     /// The devices that were plugged while the machine ran.

@@ -170,6 +170,8 @@ pub enum Act {
     StayMapped,
     /// The flags of the VMM's VMAs contradict the kernel's traits.
     OtherFlags,
+    /// A guest that is held gets no CPU in this number of stops.
+    NoCpu(u32),
     /// The VMMs map BARs by 4 KiB pages, also those that the guests' stage 2 has in blocks.
     VmmPages,
     /// The host is in protected mode: its kernel runs under a stage 2 of its own.

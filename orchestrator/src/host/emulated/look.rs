@@ -18,7 +18,10 @@ use s2lab_model::{
     },
     steps::{AfterReset, Beside, HostLook, Look},
 };
-use s2lab_os::whole::{self, Sync};
+use s2lab_os::{
+    waits::{self, Moment},
+    whole::{self, Sync},
+};
 use s2lab_protocol::{HOLD_REGISTER, Mapping, Vma, ask::VCPU_REGISTER};
 use std::{
     collections::BTreeMap,
@@ -27,10 +30,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most stops without a match. In a random stop about one in four finds no vCPU in its guest.
-const MAX_STOPS: u32 = 200;
+/// The stops after which the pauses are longer. In a random stop about one in four finds no vCPU in its guest. But on a
+/// busy machine the vCPU of the guest may get no CPU in a short pause, so that all stops find the same.
+const QUICK_STOPS: u32 = 100;
 /// The time that the machine runs between two stops.
 const BETWEEN: Duration = Duration::from_millis(3);
+const LONGER: Duration = Duration::from_millis(30);
+/// The longest time of all stops together, in the host's own time.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// PSTATE.EL, Arm ARM C5.2.
 const PSTATE_EL: u64 = 0b11 << 2;
 /// The value of EL2 in that field.
@@ -117,12 +124,11 @@ impl Looks<'_> {
         target: Target<'_>,
         around: &Surroundings,
     ) -> Result<(Look, Contents), Error> {
-        let mut stops = 0;
+        let mut stops = Stops::new();
         let mut taken: Option<(Look, Contents)> = None;
         // VTTBR_EL2 by the number of the guest's vCPU.
         let mut vcpus = BTreeMap::new();
         loop {
-            stops += 1;
             let stopped = Instant::now();
             self.gdb.hold(self.qmp).await?;
             // A look that fails ends its cell, so the machine need not run.
@@ -136,22 +142,23 @@ impl Looks<'_> {
             vcpus.extend(holders.into_iter().map(|holder| (holder.vcpu.to_string(), holder.vttbr)));
             if let Some((mut look, contents)) = new {
                 look.pause_us = micros(pause);
-                look.stops = stops;
+                look.stops = stops.count;
                 taken = Some((look, contents));
             }
-            let (guest, all) = (target.guest.to_owned(), target.vcpus);
-            match taken.take() {
-                Some((look, contents)) if vcpus.len() >= all as usize => {
-                    let vcpus = if all > 1 { vcpus } else { BTreeMap::new() };
-                    return Ok((Look { vcpus, ..look }, contents));
-                }
-                Some(_) if stops == MAX_STOPS => {
-                    return Err(Error::Fewer { guest, stops, seen: vcpus.len(), vcpus: all });
-                }
-                None if stops == MAX_STOPS => return Err(Error::NoMatch { guest, stops }),
-                kept => taken = kept,
+            let all = target.vcpus;
+            if vcpus.len() >= all as usize
+                && let Some((look, contents)) = taken
+            {
+                let vcpus = if all > 1 { vcpus } else { BTreeMap::new() };
+                return Ok((Look { vcpus, ..look }, contents));
             }
-            tokio::time::sleep(BETWEEN).await;
+            if !stops.another().await {
+                let (guest, stops) = (target.guest.to_owned(), stops.count);
+                return Err(match taken {
+                    Some(_) => Error::Fewer { guest, stops, seen: vcpus.len(), vcpus: all },
+                    None => Error::NoMatch { guest, stops },
+                });
+            }
         }
     }
 
@@ -162,7 +169,8 @@ impl Looks<'_> {
         around: &Surroundings,
         raw: &Path,
     ) -> Result<HostLook, Error> {
-        for stops in 1..=MAX_STOPS {
+        let mut stops = Stops::new();
+        loop {
             let stopped = Instant::now();
             self.gdb.hold(self.qmp).await?;
             // A look that fails ends its cell, so the machine need not run.
@@ -174,11 +182,19 @@ impl Looks<'_> {
             let pause_us = micros(stopped.elapsed());
             if let Some((vcpu, registers, contents)) = taken {
                 let pages = keep(contents, raw)?;
-                return Ok(HostLook { name: name.into(), vcpu, stops, pause_us, registers, pages });
+                return Ok(HostLook {
+                    name: name.into(),
+                    vcpu,
+                    stops: stops.count,
+                    pause_us,
+                    registers,
+                    pages,
+                });
             }
-            tokio::time::sleep(BETWEEN).await;
+            if !stops.another().await {
+                return Err(Error::NoHost { stops: stops.count });
+            }
         }
-        Err(Error::NoHost { stops: MAX_STOPS })
     }
 
     /// Reads the stage 2 that `tables` lead to, of the guest from which `device` was removed.
@@ -199,6 +215,30 @@ impl Looks<'_> {
         left.map_err(|why| Error::AfterRemoval { device: device.into(), why })?;
         after.pages = keep(contents, raw)?;
         Ok(after)
+    }
+}
+
+/// The stops of a look.
+struct Stops {
+    begin: Moment,
+    /// The number of the current stop, from 1 on.
+    count: u32,
+}
+
+impl Stops {
+    fn new() -> Self {
+        Self { begin: waits::now(), count: 1 }
+    }
+
+    /// Lets the machine run until the next stop. Returns false if there were enough.
+    async fn another(&mut self) -> bool {
+        let is_quick = self.count < QUICK_STOPS;
+        if !is_quick && self.begin.elapsed() >= PATIENCE {
+            return false;
+        }
+        tokio::time::sleep(if is_quick { BETWEEN } else { LONGER }).await;
+        self.count += 1;
+        true
     }
 }
 

@@ -106,7 +106,7 @@ pub(super) fn walked() -> Vec<Row> {
         second("second-vcpu-never-there", "x19", 1).stops(
             "MISS",
             Stage::Steps,
-            "in 200 stops only 1 of the 2 vCPUs of guest g0 were found",
+            "stops only 1 of the 2 vCPUs of guest g0 were found",
         ),
     ]
 }

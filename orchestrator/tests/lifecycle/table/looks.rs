@@ -18,6 +18,7 @@ pub(super) fn looks() -> Vec<Row> {
     let vtcr = 1 << 31 | 2 << 16 | 1 << 6 | 24;
     let hcr = 1 << 46 | 1 << 31 | 1;
     vec![
+        fault("a-guest-without-a-cpu-for-120-stops", Moment::Start, Act::NoCpu(120)),
         register("nonce-never-there", "x19", 1, "MISS", no_match),
         register("host-user-space-with-the-nonce", "HCR_EL2", hcr | 1 << 27, "MISS", no_match),
         register("stage-2-off", "HCR_EL2", hcr & !1, "MISS", no_match),
