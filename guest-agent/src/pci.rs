@@ -7,6 +7,7 @@ use s2lab_protocol::{Bar, Facility, Failure};
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,19 @@ const BARS: usize = 6;
 const COMMAND: u64 = 4;
 const MEMORY_SPACE: u16 = 1 << 1;
 const BUS_MASTER: u16 = 1 << 2;
+
+/// The place of the first capability's pointer, and the place of the next one's in each (PCI Local Bus 3.0, 6.7).
+const CAPABILITIES: u64 = 0x34;
+const NEXT: u64 = 1;
+/// The most capabilities of the first 256 bytes: each has four at least.
+const MOST_CAPABILITIES: usize = 48;
+/// The number of the PCI Express capability, the places of the upper bytes of Device Capabilities and of Device Control
+/// in it, and their bits of Function Level Reset (PCI Express 5.0, 7.5.3.3 and 7.5.3.4).
+const EXPRESS: u8 = 0x10;
+const CAN_RESET: (u64, u8) = (7, 1 << 4);
+const RESET: (u64, u8) = (9, 1 << 7);
+/// The time that a function has for its reset (PCI Express 5.0, 6.6.2).
+const RESET_TIME: Duration = Duration::from_millis(100);
 
 /// Returns a command register with memory space on or off.
 pub(crate) fn with_memory_space(command: [u8; 2], on: bool) -> [u8; 2] {
@@ -57,6 +71,49 @@ pub(crate) fn change_command(
 /// Returns a command register that lets the function access memory by itself.
 pub(crate) fn with_bus_master(command: [u8; 2]) -> [u8; 2] {
     (u16::from_le_bytes(command) | BUS_MASTER).to_le_bytes()
+}
+
+/// Resets a function by its PCI Express capability. The function's driver releases it first. It has none after that, so
+/// nothing accesses the function.
+pub(crate) fn reset(root: &Root, address: &Address) -> Result<(), Failure> {
+    let unbind = address.folder().join("driver/unbind");
+    if root.exists(&unbind) {
+        root.write(&unbind, &address.to_string())?;
+    }
+    let file = address.folder().join("config");
+    let failed = |why: io::Error| fault::system("reset the function by", file.display(), why);
+    let config = std::fs::OpenOptions::new().read(true).write(true).open(root.path(&file)).map_err(failed)?;
+    let is_done = ask_for_reset(&config).map_err(failed)?;
+    if !is_done {
+        return Err(fault::invalid(format_args!("{address} has no Function Level Reset")));
+    }
+    std::thread::sleep(RESET_TIME);
+    Ok(())
+}
+
+/// Sets the bit that resets a function, in a file with its configuration space. Returns false if the function has none.
+fn ask_for_reset(config: &std::fs::File) -> io::Result<bool> {
+    let byte = |at: u64| {
+        let mut byte = [0];
+        config.read_exact_at(&mut byte, at).map(|()| byte[0])
+    };
+    let mut place = u64::from(byte(CAPABILITIES)?);
+    for _ in 0..MOST_CAPABILITIES {
+        if place == 0 {
+            break;
+        }
+        if byte(place)? != EXPRESS {
+            place = u64::from(byte(place + NEXT)?);
+            continue;
+        }
+        if byte(place + CAN_RESET.0)? & CAN_RESET.1 == 0 {
+            break;
+        }
+        let control = byte(place + RESET.0)? | RESET.1;
+        config.write_all_at(&[control], place + RESET.0)?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// `DDDD:BB:DD.F`, as sysfs names a function.
@@ -248,6 +305,44 @@ mod tests {
         assert_eq!(command(), [0x07, 0x05]);
         std::fs::remove_file(&file).unwrap();
         assert!(set_memory_space(&root, &address, true).unwrap_err().message.contains("config"));
+    }
+
+    #[test]
+    fn a_function_that_can_be_reset_has_the_bit_set_and_no_driver() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, address) = (Root::at(folder.path()), Address::parse("0000:01:00.0").unwrap());
+        let driver = root.path(address.folder()).join("driver");
+        std::fs::create_dir_all(&driver).unwrap();
+        std::fs::write(driver.join("unbind"), "").unwrap();
+        let file = root.path(address.folder()).join("config");
+        let of = |changes: &[(usize, u8)]| {
+            let mut config = [0; 256];
+            // MSI-X, then PCI Express, whose Device Control has the sizes of payload and request.
+            let known = [
+                (0x34, 0x40),
+                (0x40, 0x11),
+                (0x41, 0x80),
+                (0x80, 0x10),
+                (0x87, 0x10),
+                (0x88, 0x10),
+                (0x89, 0x28),
+            ];
+            for (at, byte) in known.iter().chain(changes) {
+                config[*at] = *byte;
+            }
+            std::fs::write(&file, config).unwrap();
+            reset(&root, &address)
+        };
+        of(&[]).unwrap();
+        let config = std::fs::read(&file).unwrap();
+        assert_eq!((&config[0x88..0x8a], config[0x87]), (&[0x10, 0xa8][..], 0x10));
+        assert_eq!(std::fs::read_to_string(driver.join("unbind")).unwrap(), "0000:01:00.0");
+        // It cannot; it is no PCI Express function; the list has no end.
+        for changes in [&[(0x87, 0xef)][..], &[(0x80, 0x05)], &[(0x80, 0x05), (0x81, 0x40)]] {
+            let failure = of(changes).unwrap_err();
+            assert!(failure.message.contains("has no Function Level Reset"), "{}", failure.message);
+            assert_eq!(std::fs::read(&file).unwrap()[0x89], 0x28);
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum DeviceOperation {
     PowerOn,
     /// The device's bus is reset, with all devices on it.
     BusReset,
+    /// The function resets itself (Function Level Reset), by its PCI Express capability.
+    FunctionReset,
     /// The device is taken out of its slot, while its guest runs.
     Unplug,
     /// The device comes into its slot again.
@@ -24,12 +26,13 @@ pub enum DeviceOperation {
 }
 
 impl DeviceOperation {
-    pub const ALL: [DeviceOperation; 7] = [
+    pub const ALL: [DeviceOperation; 8] = [
         DeviceOperation::MemoryOff,
         DeviceOperation::MemoryOn,
         DeviceOperation::PowerOff,
         DeviceOperation::PowerOn,
         DeviceOperation::BusReset,
+        DeviceOperation::FunctionReset,
         DeviceOperation::Unplug,
         DeviceOperation::Plug,
     ];
@@ -42,6 +45,7 @@ impl DeviceOperation {
             DeviceOperation::PowerOff => "power-off",
             DeviceOperation::PowerOn => "power-on",
             DeviceOperation::BusReset => "bus-reset",
+            DeviceOperation::FunctionReset => "function-reset",
             DeviceOperation::Unplug => "unplug",
             DeviceOperation::Plug => "plug",
         }
@@ -56,6 +60,7 @@ impl DeviceOperation {
             DeviceOperation::MemoryOn
             | DeviceOperation::PowerOn
             | DeviceOperation::BusReset
+            | DeviceOperation::FunctionReset
             | DeviceOperation::Plug => None,
         }
     }
@@ -67,7 +72,12 @@ impl DeviceOperation {
 
     /// Returns true if the operation removes the BAR from the tables.
     pub fn removes(self) -> bool {
-        self.undone_by().is_some() || self == DeviceOperation::BusReset
+        self.undone_by().is_some() || self.is_reset()
+    }
+
+    /// Returns true for a reset, after which the BAR may be accessed at once.
+    pub fn is_reset(self) -> bool {
+        matches!(self, DeviceOperation::BusReset | DeviceOperation::FunctionReset)
     }
 }
 

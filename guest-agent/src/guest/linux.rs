@@ -111,6 +111,11 @@ impl Machine for Linux {
         pci::set_memory_space(&self.root, &function, on)
     }
 
+    fn reset_function(&mut self, address: &str) -> Result<(), Failure> {
+        let function = pci::behind(&self.root, &Address::parse(address)?)?;
+        pci::reset(&self.root, &function)
+    }
+
     /// A guest does not know its memslots.
     fn memslot(&mut self, _: &Memslot) -> Result<MemslotDone, Failure> {
         Err(fault::invalid("only the built-in VMM operates on memslots"))

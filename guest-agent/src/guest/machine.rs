@@ -36,6 +36,9 @@ pub(crate) trait Machine: Sync {
     /// Switches memory space of the device at `address` on or off.
     fn set_memory_space(&mut self, address: &str, on: bool) -> Result<(), Failure>;
 
+    /// Resets the function of the device at `address`, whose driver releases it first.
+    fn reset_function(&mut self, address: &str) -> Result<(), Failure>;
+
     /// Operates on a memslot.
     fn memslot(&mut self, ask: &Memslot) -> Result<MemslotDone, Failure>;
 

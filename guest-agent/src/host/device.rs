@@ -28,7 +28,10 @@ impl Answers<Device> for Host<'_> {
                 let files = Files::of(root, vmm, &address)?;
                 self.agent.link.silent(|| call.happen(&files, &address))?;
             }
-            None => pci::until_plugged(root, &address, operation == DeviceOperation::Plug)?,
+            None if operation.is_of_slot() => {
+                pci::until_plugged(root, &address, operation == DeviceOperation::Plug)?;
+            }
+            None => return Err(fault::invalid(format_args!("the host cannot make {operation}"))),
         }
         if operation == DeviceOperation::Unplug {
             pci::keep_port_awake(root, &address)?;
@@ -44,7 +47,7 @@ struct ByVfio {
 }
 
 impl ByVfio {
-    /// Returns None for an operation of the machine.
+    /// Returns None for an operation of the machine, or of a guest.
     fn of(operation: DeviceOperation) -> Option<ByVfio> {
         fn by(doing: &'static str, call: fn(&Files) -> SystemResult<()>) -> Option<ByVfio> {
             Some(ByVfio { doing, call })
@@ -65,7 +68,7 @@ impl ByVfio {
             DeviceOperation::BusReset => by("reset the bus of", |Files { group, device }| {
                 unless_busy(|| vfio::hot_reset(device, group.as_raw_fd()))
             }),
-            DeviceOperation::Unplug | DeviceOperation::Plug => None,
+            DeviceOperation::FunctionReset | DeviceOperation::Unplug | DeviceOperation::Plug => None,
         }
     }
 

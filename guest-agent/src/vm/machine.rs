@@ -419,9 +419,11 @@ impl<C: Calls> Machine for Vm<C> {
     }
 
     fn set_memory_space(&mut self, address: &str, _: bool) -> Result<(), Failure> {
-        Err(fault::invalid(format_args!(
-            "a guest of the built-in VMM has no configuration space of {address}"
-        )))
+        Err(no_configuration_space(address))
+    }
+
+    fn reset_function(&mut self, address: &str) -> Result<(), Failure> {
+        Err(no_configuration_space(address))
     }
 
     fn memslot(&mut self, ask: &Memslot) -> Result<MemslotDone, Failure> {
@@ -478,6 +480,10 @@ impl<C: Calls> Machine for Vm<C> {
     fn release(&mut self) -> Result<(), Failure> {
         self.spinners.release()
     }
+}
+
+fn no_configuration_space(address: &str) -> Failure {
+    fault::invalid(format_args!("a guest of the built-in VMM has no configuration space of {address}"))
 }
 
 #[cfg(test)]

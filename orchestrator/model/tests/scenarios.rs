@@ -138,7 +138,10 @@ fn a_shipped_scenario_without_its_argument_is_refused() {
             tried.push(file.trim_end_matches(".yaml"));
         }
     }
-    assert_eq!(tried, ["unplugged-device-is-gone", "unplugged-from-qemu", "drive-by-dma"]);
+    assert_eq!(
+        tried,
+        ["unplugged-device-is-gone", "unplugged-from-qemu", "drive-by-dma", "guest-resets-function"]
+    );
 }
 
 /// The table of `docs/hosts.md` has each point of the scenario `hosts` that runs.

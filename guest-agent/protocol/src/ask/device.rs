@@ -29,20 +29,20 @@ impl Ask for Device {
     }
 }
 
-/// Switches memory space on or off in the command register, as a driver in the guest does.
+/// Switches memory space on or off in the command register, or resets the function, as a driver in the guest does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// PCI address in the guest.
     pub address: String,
-    /// [`DeviceOperation::MemoryOff`] or [`DeviceOperation::MemoryOn`].
+    /// [`DeviceOperation::MemoryOff`], [`DeviceOperation::MemoryOn`] or [`DeviceOperation::FunctionReset`].
     pub operation: DeviceOperation,
 }
 
 impl Ask for Command {
     type Level = GuestRequest;
     type Answer = DeviceDone;
-    const DOING: &str = "write the command register";
+    const DOING: &str = "write the configuration space";
 
     fn request(self) -> GuestRequest {
         GuestRequest::Command(self)

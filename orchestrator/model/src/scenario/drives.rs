@@ -5,7 +5,8 @@ use super::parts::{Parts, Step, model, size};
 use super::{Size, arguments};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
-use std::ops::RangeInclusive;
+use s2lab_protocol::DeviceOperation;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 /// The model with a drive.
 const MODEL: &str = "nvme";
@@ -36,11 +37,14 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
             }
         }
     }
+    let mut released = BTreeSet::new();
     for step in &parts.steps {
         match step.kind {
-            "dma" => transfers(parts, step, sink),
+            "dma" => transfers(parts, step, &released, sink),
             _ => accesses(parts, step, sink),
         }
+        has_reset(parts, step, sink);
+        released.extend(resets(step).map(|(_, device)| device));
     }
     for of in root.get("expect").into_iter().flat_map(Node::items).filter_map(|one| one.get("of")) {
         if of.text().is_some_and(|device| is_drive(parts, device)) {
@@ -74,7 +78,7 @@ fn has_drive(device: &Entry, sink: &mut Sink<'_>) {
     }
 }
 
-fn transfers(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+fn transfers(parts: &Parts<'_>, step: &Step<'_>, released: &BTreeSet<&str>, sink: &mut Sink<'_>) {
     let Some((node, name)) = step.body.get("device").and_then(|node| Some((node, node.text()?))) else {
         return;
     };
@@ -82,6 +86,11 @@ fn transfers(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     if !is_drive(parts, name) {
         let help = format!("give it one: `{name}: {{model: {MODEL}, drive: 16M, ...}}`");
         sink.error_help(node.span.clone(), format!("`{name}` has no drive"), help);
+        return;
+    }
+    if released.contains(name) {
+        let message = format!("the driver of the guest has released `{name}` before its reset");
+        sink.error_help(node.span.clone(), message, "write the transfer before the step `guest`");
         return;
     }
     let bytes = step.body.get("bytes").and_then(|node| Some((node, size(Some(node))?)));
@@ -94,9 +103,24 @@ fn transfers(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     }
 }
 
+/// Returns the device of a step in which a guest resets its function.
+fn resets<'a>(step: &Step<'a>) -> Option<(&'a Entry, &'a str)> {
+    let entry = step.operation().filter(|entry| entry.key == DeviceOperation::FunctionReset.name())?;
+    Some((entry, entry.node.text()?))
+}
+
+/// Reports a function that cannot be reset.
+fn has_reset(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
+    let Some((entry, device)) = resets(step) else { return };
+    if let Some(model) = parts.device(device).and_then(model).filter(|model| *model != MODEL) {
+        let message = format!("`{device}` has no Function Level Reset: it is of the model `{model}`");
+        sink.error_help(entry.span.clone(), message, format!("name a device of the model `{MODEL}`"));
+    }
+}
+
 /// Reports a step that accesses a device with a driver, or acts on it.
 fn accesses(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
-    let operation = step.operation().map(|entry| &entry.node);
+    let operation = step.operation().filter(|_| resets(step).is_none()).map(|entry| &entry.node);
     let named = operation.into_iter().chain(["device", "reset"].iter().filter_map(|key| step.body.get(key)));
     for node in named {
         if let Some(name) = node.text().filter(|name| is_drive(parts, name)) {

@@ -32,7 +32,7 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
             None => {
                 let before = disabled.len();
                 disabled.retain(|(of, by)| (*of, by.undone_by()) != (device, Some(operation)));
-                disabled.len() < before || operation == DeviceOperation::BusReset
+                disabled.len() < before || operation.is_reset()
             }
         };
         if !changes {

@@ -63,6 +63,9 @@ pub enum GuestStep {
     MemoryOff(String),
     /// The device whose memory space is switched on again.
     MemoryOn(String),
+    /// The device that resets its function (Function Level Reset), by its PCI Express capability. The driver of the
+    /// guest's kernel releases it first. Only for `model: nvme`.
+    FunctionReset(String),
 }
 
 impl GuestStep {
@@ -71,6 +74,7 @@ impl GuestStep {
         match self {
             GuestStep::MemoryOff(device) => (device, DeviceOperation::MemoryOff),
             GuestStep::MemoryOn(device) => (device, DeviceOperation::MemoryOn),
+            GuestStep::FunctionReset(device) => (device, DeviceOperation::FunctionReset),
         }
     }
 }

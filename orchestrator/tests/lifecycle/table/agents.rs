@@ -114,7 +114,7 @@ pub(super) fn answers() -> Vec<Row> {
             "TIMEOUT(steps)",
             Stage::Steps,
             Deadline::Request,
-            "`write the command register`",
+            "`write the configuration space`",
         ),
         silent(
             "probe-never-answered",
