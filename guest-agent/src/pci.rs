@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `flags` of a line in `resource`: a memory resource. Linux include/linux/ioport.h, same in 6.1
@@ -26,15 +26,16 @@ const MEMORY_SPACE: u16 = 1 << 1;
 const BUS_MASTER: u16 = 1 << 2;
 
 /// The place of the first capability's pointer, and the place of the next one's in each (PCI Local Bus 3.0, 6.7).
-const CAPABILITIES: u64 = 0x34;
-const NEXT: u64 = 1;
-/// The most capabilities of the first 256 bytes: each has four at least.
+const CAPABILITIES: usize = 0x34;
+const NEXT: usize = 1;
+/// The bytes of the configuration space in which they are, and the most of them: each has four bytes at least.
+const CONFIGURATION: usize = 256;
 const MOST_CAPABILITIES: usize = 48;
 /// The number of the PCI Express capability, the places of the upper bytes of Device Capabilities and of Device Control
 /// in it, and their bits of Function Level Reset (PCI Express 5.0, 7.5.3.3 and 7.5.3.4).
 const EXPRESS: u8 = 0x10;
-const CAN_RESET: (u64, u8) = (7, 1 << 4);
-const RESET: (u64, u8) = (9, 1 << 7);
+const CAN_RESET: (usize, u8) = (7, 1 << 4);
+const RESET: (usize, u8) = (9, 1 << 7);
 /// The time that a function has for its reset (PCI Express 5.0, 6.6.2).
 const RESET_TIME: Duration = Duration::from_millis(100);
 
@@ -48,9 +49,8 @@ pub(crate) fn with_memory_space(command: [u8; 2], on: bool) -> [u8; 2] {
 /// Writes the command register by the file `config` of sysfs. The count in `enable` stays.
 pub(crate) fn set_memory_space(root: &Root, address: &Address, on: bool) -> Result<(), Failure> {
     let file = address.folder().join("config");
-    let path = root.path(&file);
     let set = || {
-        let config = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        let config = configuration(root, &file)?;
         change_command(config, 0, |command| with_memory_space(command, on)).map_err(io::Error::from)
     };
     set().map_err(|why| fault::system("write the command register in", file.display(), why))
@@ -82,38 +82,29 @@ pub(crate) fn reset(root: &Root, address: &Address) -> Result<(), Failure> {
     }
     let file = address.folder().join("config");
     let failed = |why: io::Error| fault::system("reset the function by", file.display(), why);
-    let config = std::fs::OpenOptions::new().read(true).write(true).open(root.path(&file)).map_err(failed)?;
-    let is_done = ask_for_reset(&config).map_err(failed)?;
-    if !is_done {
+    let config = configuration(root, &file).map_err(failed)?;
+    let mut bytes = [0; CONFIGURATION];
+    config.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    let control = express(&bytes).filter(|express| bytes[express + CAN_RESET.0] & CAN_RESET.1 != 0);
+    let Some(control) = control.map(|express| express + RESET.0) else {
         return Err(fault::invalid(format_args!("{address} has no Function Level Reset")));
-    }
+    };
+    config.write_all_at(&[bytes[control] | RESET.1], control as u64).map_err(failed)?;
     std::thread::sleep(RESET_TIME);
     Ok(())
 }
 
-/// Sets the bit that resets a function, in a file with its configuration space. Returns false if the function has none.
-fn ask_for_reset(config: &std::fs::File) -> io::Result<bool> {
-    let byte = |at: u64| {
-        let mut byte = [0];
-        config.read_exact_at(&mut byte, at).map(|()| byte[0])
-    };
-    let mut place = u64::from(byte(CAPABILITIES)?);
-    for _ in 0..MOST_CAPABILITIES {
-        if place == 0 {
-            break;
-        }
-        if byte(place)? != EXPRESS {
-            place = u64::from(byte(place + NEXT)?);
-            continue;
-        }
-        if byte(place + CAN_RESET.0)? & CAN_RESET.1 == 0 {
-            break;
-        }
-        let control = byte(place + RESET.0)? | RESET.1;
-        config.write_all_at(&[control], place + RESET.0)?;
-        return Ok(true);
-    }
-    Ok(false)
+/// Returns the place of the PCI Express capability, if the function has it as a whole.
+fn express(bytes: &[u8; CONFIGURATION]) -> Option<usize> {
+    let next = |place: &usize| bytes.get(place + NEXT).map(|next| usize::from(*next));
+    let places = std::iter::successors(Some(usize::from(bytes[CAPABILITIES])), next);
+    let mut places = places.take_while(|place| *place != 0).take(MOST_CAPABILITIES);
+    places.find(|place| bytes[*place] == EXPRESS && place + RESET.0 < CONFIGURATION)
+}
+
+/// Opens the file with a function's configuration space.
+fn configuration(root: &Root, file: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).write(true).open(root.path(file))
 }
 
 /// `DDDD:BB:DD.F`, as sysfs names a function.
@@ -337,8 +328,13 @@ mod tests {
         let config = std::fs::read(&file).unwrap();
         assert_eq!((&config[0x88..0x8a], config[0x87]), (&[0x10, 0xa8][..], 0x10));
         assert_eq!(std::fs::read_to_string(driver.join("unbind")).unwrap(), "0000:01:00.0");
-        // It cannot; it is no PCI Express function; the list has no end.
-        for changes in [&[(0x87, 0xef)][..], &[(0x80, 0x05)], &[(0x80, 0x05), (0x81, 0x40)]] {
+        // It cannot; it is no PCI Express function, although its vendor has that number; the list has no end.
+        for changes in [
+            &[(0x87, 0xef)][..],
+            &[(0x80, 0x05)],
+            &[(0x80, 0x05), (0x00, 0x10), (0x07, 0x10)],
+            &[(0x80, 0x05), (0x81, 0x40)],
+        ] {
             let failure = of(changes).unwrap_err();
             assert!(failure.message.contains("has no Function Level Reset"), "{}", failure.message);
             assert_eq!(std::fs::read(&file).unwrap()[0x89], 0x28);
