@@ -119,6 +119,10 @@ pub enum RamKind {
     Memfd,
     /// Pages of 2 MiB from hugetlbfs.
     Hugetlb,
+    /// Pages of 64 KiB from hugetlbfs: 16 contiguous entries of the host's tables. Only hosts with pages of 4 KiB have
+    /// them (Linux 6.1 to 7.2 arch/arm64/mm/hugetlbpage.c).
+    #[serde(rename = "hugetlb-64k")]
+    Hugetlb64K,
     /// Anonymous memory with MADV_HUGEPAGE.
     Thp,
     /// Anonymous memory with MADV_NOHUGEPAGE.
@@ -130,10 +134,11 @@ pub enum RamKind {
 }
 
 impl RamKind {
-    pub const ALL: [RamKind; 7] = [
+    pub const ALL: [RamKind; 8] = [
         RamKind::Anonymous,
         RamKind::Memfd,
         RamKind::Hugetlb,
+        RamKind::Hugetlb64K,
         RamKind::Thp,
         RamKind::NoThp,
         RamKind::ThpAskew,
@@ -146,10 +151,20 @@ impl RamKind {
             RamKind::Anonymous => "anonymous",
             RamKind::Memfd => "memfd",
             RamKind::Hugetlb => "hugetlb",
+            RamKind::Hugetlb64K => "hugetlb-64k",
             RamKind::Thp => "thp",
             RamKind::NoThp => "no-thp",
             RamKind::ThpAskew => "thp-askew",
             RamKind::Module => "module",
+        }
+    }
+
+    /// Returns the size of its pages from hugetlbfs in bytes.
+    pub fn huge_page(self) -> Option<u64> {
+        match self {
+            RamKind::Hugetlb => Some(HUGE_PAGE),
+            RamKind::Hugetlb64K => Some(CONTIGUOUS_PAGES),
+            _ => None,
         }
     }
 }
@@ -194,6 +209,8 @@ impl fmt::Display for HypervisorType {
 /// The size of a page of [`RamKind::Hugetlb`] in bytes. arm64 has it with pages of 4 KiB and of 64 KiB
 /// (Linux 6.1 to 7.2 arch/arm64/mm/hugetlbpage.c).
 pub const HUGE_PAGE: u64 = 2 << 20;
+/// The size of a page of [`RamKind::Hugetlb64K`] in bytes.
+pub const CONTIGUOUS_PAGES: u64 = 64 << 10;
 
 /// The instructions of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -29,8 +29,8 @@ pub use bar::Bar;
 pub use console::{cell_line, test_line};
 pub use frame::{Decoder, Frame, FrameError, MARK, MAX_PAYLOAD, Peer, VERSION, encode, version_in};
 pub use kinds::{
-    AssignKind, Barrier, By, HUGE_PAGE, HypervisorType, MapKind, Order, ProbeKind, RamKind, UnknownMapKind,
-    UnknownProbeKind, VmmKind,
+    AssignKind, Barrier, By, CONTIGUOUS_PAGES, HUGE_PAGE, HypervisorType, MapKind, Order, ProbeKind, RamKind,
+    UnknownMapKind, UnknownProbeKind, VmmKind,
 };
 pub use manner::{GRAIN, MOST_VCPUS, Manner, Misfit, Row, USUAL_SEED, WIDTHS, WORD};
 pub use message::*;

@@ -113,13 +113,18 @@ pub enum MemslotOperation {
     /// The VMM takes its own permission to write to the BAR (`mprotect`), until the memslot is added again. The
     /// memslot stays as it is.
     Protect,
+    /// The VMM maps the second quarter of the BAR once more, over itself. The memslot stays as it is.
+    Renew,
+    /// The VMM has the host compact its memory, which moves pages of RAM to other frames. The memslot stays. Only of
+    /// RAM.
+    Compact,
     /// The VMM maps the second quarter of the BAR once more, over itself, so that three VMAs are behind it. The
     /// memslot is removed, and two are added: the second begins in the middle of the last VMA.
     Divide,
 }
 
 impl MemslotOperation {
-    pub const ALL: [MemslotOperation; 11] = [
+    pub const ALL: [MemslotOperation; 13] = [
         MemslotOperation::Remove,
         MemslotOperation::Add,
         MemslotOperation::Move,
@@ -130,6 +135,8 @@ impl MemslotOperation {
         MemslotOperation::Replace,
         MemslotOperation::Fork,
         MemslotOperation::Protect,
+        MemslotOperation::Renew,
+        MemslotOperation::Compact,
         MemslotOperation::Divide,
     ];
 
@@ -146,14 +153,35 @@ impl MemslotOperation {
             MemslotOperation::Replace => "replace",
             MemslotOperation::Fork => "fork",
             MemslotOperation::Protect => "protect",
+            MemslotOperation::Renew => "renew",
+            MemslotOperation::Compact => "compact",
             MemslotOperation::Divide => "divide",
         }
     }
 
-    /// Returns true if the operation removes the memslot's device from stage 2, until the guest
+    /// Returns true if the operation removes the memslot's device from stage 2, or a part of it, until the guest
     /// accesses it again.
     pub fn removes(self) -> bool {
-        !matches!(self, MemslotOperation::Add | MemslotOperation::Fork) && !self.is_of_log()
+        match self {
+            MemslotOperation::Remove
+            | MemslotOperation::Move
+            | MemslotOperation::ReadOnly
+            | MemslotOperation::Remap
+            | MemslotOperation::Replace
+            | MemslotOperation::Protect
+            | MemslotOperation::Renew
+            | MemslotOperation::Divide => true,
+            MemslotOperation::Add
+            | MemslotOperation::Log
+            | MemslotOperation::Unlog
+            | MemslotOperation::Fork
+            | MemslotOperation::Compact => false,
+        }
+    }
+
+    /// Returns true if the operation is one of RAM alone.
+    pub fn is_of_ram(self) -> bool {
+        matches!(self, MemslotOperation::Fork | MemslotOperation::Compact)
     }
 
     /// Returns true if the operation is about dirty pages alone.

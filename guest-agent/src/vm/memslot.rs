@@ -3,7 +3,7 @@
 use super::backing::reserve;
 use super::machine::{Calls, Device, Vm};
 use super::ram::Ram;
-use super::{copy, layout};
+use super::{copy, frames, layout};
 use crate::fault;
 use rustix::io::Errno;
 use s2lab_protocol::ask::{AssignedDevice, Joined, Memslot, MemslotDone};
@@ -151,8 +151,20 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
     let Memslot { address, operation, with } = ask;
     let address = address.as_deref();
     let named = |what| address.ok_or_else(|| fault::invalid(format_args!("RAM is not {what}")));
+    if operation.is_of_ram() && address.is_some() {
+        return Err(fault::invalid(format_args!("{operation} is an operation of RAM")));
+    }
     let errno = match operation {
-        MemslotOperation::Fork => fork(vm, address).map(|()| None)?,
+        MemslotOperation::Fork => {
+            vm.free()?;
+            copy::make(vm.devices.iter().map(|device| device.backing.address()).collect())?;
+            None
+        }
+        MemslotOperation::Compact => {
+            vm.free()?;
+            frames::compact(&vm.root, &vm.ram)?;
+            None
+        }
         MemslotOperation::Log if address.is_some() => log(vm, slot_of(vm, ask)?)?,
         MemslotOperation::Log => set(vm, ask, |_, slot| Ok(vec![slot.with(Flags::Log)]))?,
         MemslotOperation::Remove => set(vm, ask, |_, slot| Ok(vec![slot.removed()]))?,
@@ -182,9 +194,13 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
             with.backing.map_over(&device.backing)?;
             Ok(vec![])
         })?,
+        MemslotOperation::Renew => set(vm, ask, |devices, _| {
+            find(devices, named("renewed")?)?.1.backing.renew()?;
+            Ok(vec![])
+        })?,
         MemslotOperation::Divide => {
             let (number, slot) = slot_of(vm, ask)?;
-            find(&vm.devices, named("divided")?)?.1.backing.divide()?;
+            find(&vm.devices, named("divided")?)?.1.backing.renew()?;
             vm.divided.push(number);
             divide(vm, number, slot)?
         }
@@ -193,14 +209,6 @@ pub(super) fn operate<C: Calls>(vm: &mut Vm<C>, ask: &Memslot) -> Result<Memslot
         vm.marks.logged = *operation == MemslotOperation::Log;
     }
     Ok(MemslotDone { operation: *operation, errno })
-}
-
-fn fork<C: Calls>(vm: &Vm<C>, address: Option<&str>) -> Result<(), Failure> {
-    vm.free()?;
-    match address {
-        None => copy::make(vm.devices.iter().map(|device| device.backing.address()).collect()),
-        Some(_) => Err(fault::invalid("a VMM forks with all of its memory")),
-    }
 }
 
 /// Returns the memslot of a request, and its number. Only the log of a BAR may be about a memslot of two

@@ -13,6 +13,7 @@ mod backing;
 mod buffer;
 mod control;
 mod copy;
+mod frames;
 mod function;
 mod igbvf;
 mod image;

@@ -135,7 +135,8 @@ impl Ram {
         let whole = usize::try_from(whole).map_err(|why| failed(&why))?;
         let (base, _) = backing::reserve(whole).map_err(|why| failed(&why))?;
         let base = base.with_addr(base.addr().saturating_add(askew as usize));
-        let is_file = |kind: &RamKind| matches!(kind, RamKind::Memfd | RamKind::Hugetlb | RamKind::Module);
+        let is_file =
+            |kind: &RamKind| matches!(kind, RamKind::Memfd | RamKind::Module) || kind.huge_page().is_some();
         let ends_anonymous = kinds.last().is_some_and(|kind| !is_file(kind));
         let kinds_count = kinds.len() as u64;
         let ram = Ram { base: base.cast(), size, kinds: kinds_count, ends_anonymous, upper_read_only: false };

@@ -17,7 +17,7 @@ use rustix::mm::{
     MapFlags, MprotectFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mprotect, mremap_fixed, munmap,
 };
 use s2lab_protocol::ask::AssignedDevice;
-use s2lab_protocol::{AssignKind, Bar, Failure, ModuleVma, RamKind};
+use s2lab_protocol::{AssignKind, Bar, CONTIGUOUS_PAGES, Failure, HUGE_PAGE, ModuleVma, RamKind};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
@@ -73,7 +73,7 @@ impl Backing {
     }
 
     /// Maps the second quarter of the memory once more, over itself. The kernel divides the VMA for that.
-    pub(super) fn divide(&self) -> Result<(), Failure> {
+    pub(super) fn renew(&self) -> Result<(), Failure> {
         let quarter = self.length / 4;
         if quarter % rustix::param::page_size() != 0 || quarter == 0 {
             return Err(fault::invalid(format_args!(
@@ -194,7 +194,8 @@ pub(super) fn ram(
     match kind {
         RamKind::Anonymous => anonymous::map(at, length),
         RamKind::Memfd => memfd::map(at, length),
-        RamKind::Hugetlb => hugetlb::map(root, at, length),
+        RamKind::Hugetlb => hugetlb::map(root, HUGE_PAGE, at, length),
+        RamKind::Hugetlb64K => hugetlb::map(root, CONTIGUOUS_PAGES, at, length),
         RamKind::Thp | RamKind::ThpAskew => anonymous::map_advised(at, length, anonymous::HUGE),
         RamKind::NoThp => anonymous::map_advised(at, length, anonymous::SMALL),
         RamKind::Module => module::map_ram(root, of_module(vma)?, at, length),

@@ -280,8 +280,11 @@ fn a_memslot_is_changed_by_its_number() {
     let nic = Some(GUEST_ADDRESS);
     assert_eq!(operate(nic, MemslotOperation::Log), Ok(Some(22)));
     assert_eq!(operate(None, MemslotOperation::Log), Ok(None));
-    assert!(operate(nic, MemslotOperation::Fork).unwrap_err().message.contains("all of its memory"));
-    let others = [MemslotOperation::Log, MemslotOperation::Fork];
+    let others = [MemslotOperation::Log, MemslotOperation::Fork, MemslotOperation::Compact];
+    for operation in others.into_iter().filter(|operation| operation.is_of_ram()) {
+        let message = operate(nic, operation).unwrap_err().message;
+        assert_eq!(message, format!("{operation} is an operation of RAM"));
+    }
     for operation in MemslotOperation::ALL.into_iter().filter(|operation| !others.contains(operation)) {
         assert_eq!(operate(nic, operation), Ok(None), "{operation}");
     }
@@ -291,6 +294,7 @@ fn a_memslot_is_changed_by_its_number() {
         MemslotOperation::Replace,
         MemslotOperation::Divide,
         MemslotOperation::Protect,
+        MemslotOperation::Renew,
     ];
     for operation in of_bars {
         assert!(operate(None, operation).unwrap_err().message.contains("RAM"), "{operation}");
@@ -360,7 +364,7 @@ fn an_unplugged_device_is_given_up_when_vfio_asks_for_it() {
     vm.devices[0].backing.ask();
     plug(&mut vm, DeviceOperation::Unplug).unwrap();
     assert_eq!(used(), (0, 0));
-    assert!(vm.devices[0].backing.divide().unwrap_err().message.contains("given up"));
+    assert!(vm.devices[0].backing.renew().unwrap_err().message.contains("given up"));
     plug(&mut vm, DeviceOperation::Plug).unwrap();
     assert_eq!(used(), (1, 1));
     assert!(plug(&mut vm, DeviceOperation::BusReset).is_err());

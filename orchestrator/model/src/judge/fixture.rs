@@ -15,14 +15,14 @@ use crate::record::Run;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::steps::{
-    AfterReset, Beside, HostLook, Look, LookOf, LookStep, Observation, ProbeOutcome, Probed, Reset, Sample,
-    Step, Stored, VmaFlags,
+    AfterReset, Beside, HostLook, Look, LookOf, LookStep, MemslotOperated, MemslotStep, Observation,
+    ProbeOutcome, Probed, Reset, Sample, Step, Stored, VmaFlags,
 };
 pub(crate) use guest_tables::{BAR_IPA, BAR_PA};
 use guest_tables::{BAR_VA, BLOCK, GuestTables, HostTables, PAGE, registers, stage2_root};
 use s2lab_protocol::{
-    Bar, BoundDevice, Extent, GuestEnd, HostMemory, Manner, MapKind, Mapping, ProbeEnd, ProbeKind,
-    StoreResult, TableMemory, Vma,
+    Bar, BoundDevice, Extent, GuestEnd, HostMemory, Manner, MapKind, Mapping, MemslotOperation, ProbeEnd,
+    ProbeKind, StoreResult, TableMemory, Vma,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -225,6 +225,19 @@ impl Story {
     pub(crate) fn after() -> Story {
         let traits = traits(&[Trait::WcConveyed, Trait::WcHonoured]);
         Story::of(traits, &Machine::with(NC_BLOCK), true, ProbeOutcome::Answered(ProbeEnd::Ok))
+    }
+
+    /// Returns the story in which the VMM maps a quarter of the BAR once more in place of the reset.
+    pub(crate) fn renewed(mut self) -> Story {
+        let (guest, of, operation) = ("g0".to_owned(), "nic".to_owned(), MemslotOperation::Renew);
+        let step = MemslotStep { guest: guest.clone(), of: of.clone(), operation, with: None };
+        self.cell.resolved.steps[2] = Step::Memslot(step);
+        let done = MemslotOperated { guest, of, operation, with: None, errno: None };
+        self.edit(|event| {
+            if let Event::Observed { data: data @ Observation::Reset(_), .. } = event {
+                *data = Observation::MemslotOperated(done.clone());
+            }
+        })
     }
 
     /// Returns a kernel without the series, without a defect.

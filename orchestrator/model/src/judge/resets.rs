@@ -1,11 +1,10 @@
 //! The check that a step has removed a device: the tables show it.
 
-use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::Record;
-use crate::record::after_reset::{Remainder, planned};
+use crate::record::after_reset::{PlannedRemovals, Remainder, planned};
 use crate::scenario::Promise;
-use crate::steps::{Look, Step};
+use crate::steps::{Look, Removal};
 use std::collections::BTreeSet;
 
 /// The most leaves that are shown as evidence.
@@ -18,35 +17,39 @@ const MOST_LEAVES: usize = 4;
 pub(super) fn findings(record: &Record, left: &[Remainder]) -> Vec<Finding> {
     let mut out = vec![];
     let cell = &record.planned.resolved;
-    for ((at, device), times) in planned(cell) {
-        let owner = cell.guests.iter().find(|(_, guest)| guest.assign.contains_key(device));
-        let looked = |guest: &str| record.all::<Look>().any(|look| look.guest == guest && look.step < at);
-        let due = if owner.is_some_and(|(guest, _)| looked(guest)) { times } else { 0 };
-        let found = left.iter().filter(|left| left.step == at && left.device == device).count();
+    let planned = planned(cell);
+    for ((at, device), PlannedRemovals { removal, times }) in &planned {
+        let owner = cell.guests.iter().find(|(_, guest)| guest.assign.contains_key(*device));
+        let looked = |guest: &str| record.all::<Look>().any(|look| look.guest == guest && look.step < *at);
+        let due = if owner.is_some_and(|(guest, _)| looked(guest)) { *times } else { 0 };
+        let found = left.iter().filter(|left| left.step == *at && left.device == *device).count();
         if found != due {
             let (what, subject, expected) =
-                (what(cell, at, device), Subject::step(at).region(device), format!("{due} observations"));
+                (what(*at, removal), Subject::step(*at).region(device), format!("{due} observations"));
             out.push(Finding::new(Weight::Lab, subject, what, expected, found.to_string()));
         }
     }
     // Of a loop, the first round stands for all.
     let mut known = BTreeSet::new();
-    let found = left.iter().filter_map(|left| Some(((left.step, &left.device), of(cell, left)?)));
+    let found = left.iter().filter_map(|left| {
+        let planned = planned.get(&(left.step, left.device.as_str()));
+        Some(((left.step, &left.device), of(planned.map(|planned| planned.removal), left)?))
+    });
     out.extend(found.filter(|(place, _)| known.insert(*place)).map(|(_, finding)| finding));
     out
 }
 
 /// Returns the subject of a finding in words.
-fn what(cell: &ResolvedCell, step: usize, device: &str) -> String {
-    let removals = cell.steps.get(step).map(Step::removals).unwrap_or_default();
-    let by = removals.iter().find(|removal| removal.device == device).map_or("step", |removal| removal.by);
+fn what(step: usize, Removal { device, by, .. }: &Removal<'_>) -> String {
     format!("step {step}, stage 2 after the {by} of {device}")
 }
 
-fn of(cell: &ResolvedCell, left: &Remainder) -> Option<Finding> {
+/// `removal` is the one that left it, or None if no step has one.
+fn of(removal: Option<Removal<'_>>, left: &Remainder) -> Option<Finding> {
     let Remainder { step, device, round, leaves } = left;
     let subject = Subject::step(*step).region(device);
-    let mut what = what(cell, *step, device);
+    let removal = removal.unwrap_or(Removal::whole(device, "step"));
+    let mut what = what(*step, &removal);
     if let Some(round) = round {
         what.push_str(&format!(", round {round}"));
     }
@@ -60,7 +63,7 @@ fn of(cell: &ResolvedCell, left: &Remainder) -> Option<Finding> {
             let detail = leaves.iter().take(MOST_LEAVES).map(|leaf| {
                 format!("IPA {:#x} -> PA {:#x}, descriptor {:#x}", leaf.ipa, leaf.pa, leaf.descriptor)
             });
-            let expected = "no leaf in its BARs until the next access";
+            let expected = format!("no leaf in {} until the next access", removal.part);
             let finding = Finding::new(Weight::Tables, subject, what, expected, found);
             Some(finding.with(detail).breaking(Promise::RESET))
         }
@@ -70,7 +73,7 @@ fn of(cell: &ResolvedCell, left: &Remainder) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use crate::event::Event;
-    use crate::judge::fixture::{Machine, NC_BLOCK, Story, after_reset};
+    use crate::judge::fixture::{BAR_IPA, BAR_PA, Machine, NC_BLOCK, Story, after_reset};
     use crate::steps::{Actor, DeviceOperated, HostStep, Observation, Step};
     use crate::verdict::Verdict;
     use s2lab_protocol::DeviceOperation;
@@ -151,6 +154,35 @@ mod tests {
             }
         });
         found(&by_guest, Verdict::Miss, "step 2, memory-off of nic by the host");
+    }
+
+    /// The chosen BAR has 16 MiB. More than its second quarter may go.
+    #[test]
+    fn a_renewed_quarter_leaves_the_tables() {
+        let gone = Machine { blocks: 0, ..Machine::with(NC_BLOCK) };
+        let with = |offset: u64, level| {
+            let more = vec![(BAR_IPA + offset, BAR_PA + offset, level, NC_BLOCK)];
+            after(&Machine { more, ..gone.clone() }).renewed()
+        };
+        let (first, end) = (4 << 20, 8 << 20);
+        for story in [with(0, 2), with(first - 4096, 3), with(end, 2)] {
+            assert!(matches!(texts(&story).0, Some(Verdict::Pass { .. })), "{:#?}", texts(&story));
+        }
+        for story in [with(first, 2), with(end - 4096, 3)] {
+            found(
+                &story,
+                Verdict::Fail,
+                "step 2, stage 2 after the renew of nic: expected no leaf in the second quarter of its BAR until the \
+                 next access, found 1 leaves, the first at IPA 0x8080",
+            );
+        }
+        let story = after(&gone).renewed();
+        assert!(matches!(texts(&story).0, Some(Verdict::Pass { .. })), "{:#?}", texts(&story));
+        assert!(
+            story.report().to_string().contains("\n  memslot g0 nic renew: done\n"),
+            "{}",
+            story.report()
+        );
     }
 
     #[test]

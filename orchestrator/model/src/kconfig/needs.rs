@@ -60,7 +60,7 @@ const fn or_module(need: Need, module: &'static str) -> Need {
 
 /// The options that host, guests and agent need. An option that is not in the table is always on
 /// for arm64 (the GIC, PSCI), or the lab works without it (hot-plug).
-pub static NEEDS: [Need; 25] = [
+pub static NEEDS: [Need; 26] = [
     need("BLK_DEV_INITRD", "the host's user land is an initramfs", Whose::All),
     need("BINFMT_ELF", "the agent is an ELF program", Whose::All),
     need("DEVTMPFS", "the agent finds its devices in it", Whose::All),
@@ -113,8 +113,17 @@ pub static NEEDS: [Need; 25] = [
     need("MODULES", "s2lab's own module makes VMAs", Whose::WithModule),
     shown(need("ARM64_MTE", "the guest has memory tagging", Whose::WithMte), Facility::Mte),
     shown(
-        need("HUGETLBFS", "RAM of a guest is of its pages", Whose::WithRam(&[RamKind::Hugetlb])),
+        need(
+            "HUGETLBFS",
+            "RAM of a guest is of its pages",
+            Whose::WithRam(&[RamKind::Hugetlb, RamKind::Hugetlb64K]),
+        ),
         Facility::HugePages,
+    ),
+    need(
+        "ARM64_4K_PAGES",
+        "16 of them are a page of 64 KiB of hugetlbfs",
+        Whose::WithRam(&[RamKind::Hugetlb64K]),
     ),
     shown(
         need(

@@ -19,20 +19,23 @@ pub struct Remainder {
     pub device: String,
     /// The round of a loop.
     pub round: Option<u32>,
-    /// The leaves in the device's BARs.
+    /// The leaves in the device's BARs, or in the part of them that must go.
     pub leaves: Result<Vec<Stage2Leaf>, LookError>,
 }
 
 /// Decodes the tables recorded after each removal. Tables of more than those that are planned are not
 /// decoded.
 pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> {
+    let around = &record.session.around;
     let mut asked_for = planned(&record.planned.resolved);
     let left = record.all::<AfterReset>().map(|after| {
         let is_it = (after.step, after.data.device.as_str());
-        let leaves = match asked_for.get_mut(&is_it).filter(|times| **times > 0) {
-            Some(times) => {
-                *times -= 1;
-                memory(&after.pages, pages).and_then(|memory| leaves(&after, &record.session.around, &memory))
+        let leaves = match asked_for.get_mut(&is_it).filter(|asked| asked.times > 0) {
+            Some(asked) => {
+                asked.times -= 1;
+                let (part, bar) = (asked.removal.part, around.bar(&after.device));
+                let leaves = memory(&after.pages, pages).and_then(|memory| leaves(&after, around, &memory));
+                leaves.map(|leaves| leaves.into_iter().filter(|leaf| part.has(leaf, bar)).collect())
             }
             None => Err(LookError::Unplanned),
         };
@@ -41,12 +44,21 @@ pub fn decode(record: &Record, pages: &(impl Pages + ?Sized)) -> Vec<Remainder> 
     left.collect()
 }
 
-/// Returns the number of removals of each step and device.
-pub(crate) fn planned(cell: &ResolvedCell) -> BTreeMap<(usize, &str), usize> {
+/// The removals of a device in a step: those of a loop are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlannedRemovals<'a> {
+    /// The first of them.
+    pub(crate) removal: Removal<'a>,
+    pub(crate) times: usize,
+}
+
+/// Returns the removals of each step and device.
+pub(crate) fn planned(cell: &ResolvedCell) -> BTreeMap<(usize, &str), PlannedRemovals<'_>> {
     let mut planned = BTreeMap::new();
     for (at, step) in cell.steps.iter().enumerate() {
-        for Removal { device, .. } in step.removals() {
-            *planned.entry((at, device)).or_default() += 1;
+        for removal in step.removals() {
+            let none = PlannedRemovals { removal, times: 0 };
+            planned.entry((at, removal.device)).or_insert(none).times += 1;
         }
     }
     planned

@@ -4,7 +4,7 @@ use super::parts::{Parts, Step, size};
 use super::{Guest, RAM, Size};
 use crate::diagnostic::Sink;
 use crate::yaml::{Entry, Node};
-use s2lab_protocol::{HUGE_PAGE, MemslotOperation, RamKind};
+use s2lab_protocol::{MemslotOperation, RamKind};
 
 /// The least size of a joined BAR: the largest page of a host.
 const LEAST_JOINED: u64 = 64 << 10;
@@ -39,13 +39,15 @@ fn whole_pages(guest: &Entry, sink: &mut Sink<'_>) {
     let memory = memory.map_or(Some(Guest::default_memory().0), |_| size(memory));
     let (Some(memory), true) = (memory, !kinds.is_empty()) else { return };
     let part = memory / kinds.len() as u64;
-    for kind in kinds.iter().filter(|kind| kind.text() == Some(RamKind::Hugetlb.name())) {
-        if !part.is_multiple_of(HUGE_PAGE) {
-            let message = format!("{} of RAM are not whole pages of {}", Size(part), Size(HUGE_PAGE));
-            let help =
-                format!("give the guest `memory`: a multiple of {}", Size(HUGE_PAGE * kinds.len() as u64));
-            sink.error_help(kind.span.clone(), message, help);
-        }
+    let page_of = |kind: &Node| {
+        let named = RamKind::ALL.into_iter().find(|named| kind.text() == Some(named.name()));
+        named.and_then(RamKind::huge_page)
+    };
+    for kind in kinds {
+        let Some(page) = page_of(kind).filter(|page| !part.is_multiple_of(*page)) else { continue };
+        let message = format!("{} of RAM are not whole pages of {}", Size(part), Size(page));
+        let help = format!("give the guest `memory`: a multiple of {}", Size(page * kinds.len() as u64));
+        sink.error_help(kind.span.clone(), message, help);
     }
 }
 
@@ -109,8 +111,9 @@ fn read_only(parts: &Parts<'_>, guest: &Entry, sink: &mut Sink<'_>) {
 /// which KVM refuses.
 fn operates(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let operation = step.word("do");
-    let is_log_of_bar = operation == Some(MemslotOperation::Log.name()) && step.word("of") != Some(RAM);
-    if operation == Some(MemslotOperation::Fork.name()) || is_log_of_bar {
+    let operation = MemslotOperation::ALL.into_iter().find(|named| operation == Some(named.name()));
+    let is_log_of_bar = operation == Some(MemslotOperation::Log) && step.word("of") != Some(RAM);
+    if operation.is_some_and(MemslotOperation::is_of_ram) || is_log_of_bar {
         return;
     }
     let guest = parts.guests.as_ref().and_then(|guests| guests.get(step.word("guest")?));

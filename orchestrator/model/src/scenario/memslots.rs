@@ -7,9 +7,10 @@ use super::parts::{Parts, Step, size};
 use super::{RAM, Size};
 use crate::diagnostic::Sink;
 use crate::yaml::Node;
+use s2lab_protocol::MemslotOperation;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The least size of a BAR whose VMA is divided: four of the largest pages of a host.
+/// The least size of a BAR of which a quarter is mapped once more: four of the largest pages of a host.
 const LEAST_DIVIDED: u64 = 4 * (64 << 10);
 
 /// The state of a memslot that does not allow every access.
@@ -62,8 +63,8 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
             }
             ("remove", _) => drop(states.insert(of, State::Removed)),
             ("read-only" | "protect", _) => drop(states.insert(of, State::ReadOnly)),
-            // Both remove the memslot and add it as it was first.
-            ("remap" | "move" | "divide", Some(State::ReadOnly)) if !read_only.contains(of) => {
+            // They add the memslot as it was first, or map a part of the BAR that can be written to.
+            ("remap" | "move" | "divide" | "renew", Some(State::ReadOnly)) if !read_only.contains(of) => {
                 let message = format!("`do: {operation}` of a read-only memslot");
                 sink.error_help(
                     step.span.clone(),
@@ -71,25 +72,30 @@ pub(super) fn check(parts: &Parts<'_>, sink: &mut Sink<'_>) {
                     "write steps with `do: remove` and `do: add` before it",
                 );
             }
-            ("divide", _) if replaced.contains(of) => {
+            ("divide" | "renew", _) if replaced.contains(of) => {
                 let message = format!("another BAR is behind the memslot of `{of}`");
-                sink.error_help(step.span.clone(), message, "divide the BAR before `do: replace`");
+                sink.error_help(
+                    step.span.clone(),
+                    message,
+                    format!("{operation} the BAR before `do: replace`"),
+                );
             }
             ("divide", _) => {
                 divided.insert(of);
                 large_enough(parts, step, sink);
             }
+            ("renew", _) => large_enough(parts, step, sink),
             ("replace", _) => drop(replaced.insert(of)),
             _ => {}
         }
     }
 }
 
-/// Checks that the BAR can be divided.
+/// Checks that a quarter of the BAR is whole pages.
 fn large_enough(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let bar = || size(parts.devices.as_ref()?.get(step.word("of")?)?.node.get("bar"));
     if bar().is_some_and(|bar| bar < LEAST_DIVIDED) {
-        let message = format!("a BAR that is divided has {} or more", Size(LEAST_DIVIDED));
+        let message = format!("a BAR whose quarter is mapped once more has {} or more", Size(LEAST_DIVIDED));
         sink.error_help(step.span.clone(), message, "pages of a host may have 64K");
     }
 }
@@ -121,20 +127,20 @@ fn has_memslots(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
 
 fn region(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let (Some(node), Some(of)) = (step.body.get("of"), step.word("of")) else { return };
-    match step.word("do") {
-        Some("fork") if of != RAM => {
-            let message = "the VMM forks with all of its memory";
+    let operation = MemslotOperation::ALL.into_iter().find(|named| step.word("do") == Some(named.name()));
+    match operation {
+        Some(operation) if operation.is_of_ram() && of != RAM => {
+            let message = format!("`do: {operation}` is about all memory of the VMM");
             sink.error_help(node.span.clone(), message, format!("write `of: {RAM}`"));
         }
         _ if of != RAM => of_guest(parts, step, "of", sink),
-        Some("log" | "unlog" | "fork") | None => {}
+        None => {}
+        Some(operation) if operation.is_of_ram() || operation.is_of_log() => {}
         Some(operation) => {
             let message = format!("`do: {operation}` of `{RAM}`: the guest runs in it");
-            sink.error_help(
-                node.span.clone(),
-                message,
-                "of RAM there are `do: log`, `do: unlog` and `do: fork`",
-            );
+            let of_ram = MemslotOperation::ALL.into_iter().filter(|one| one.is_of_ram() || one.is_of_log());
+            let words: Vec<_> = of_ram.map(|one| format!("`do: {one}`")).collect();
+            sink.error_help(node.span.clone(), message, format!("of RAM there are {}", words.join(", ")));
         }
     }
 }

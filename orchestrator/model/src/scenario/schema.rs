@@ -101,6 +101,8 @@ pub(crate) fn memslot_operation(_: &mut SchemaGenerator) -> Schema {
         {"const": "replace", "description": "The VMM maps the BAR of `with` over that of the memslot, which stays."},
         {"const": "fork", "description": "The VMM forks, and pages of RAM are copied when they are written to. Only of `ram`."},
         {"const": "protect", "description": "The VMM takes its own permission to write to the BAR, by mprotect."},
+        {"const": "renew", "description": "The VMM maps the second quarter of the BAR once more. The memslot stays as it is."},
+        {"const": "compact", "description": "The host compacts its memory, and pages of RAM get other frames. Only of `ram`."},
         {"const": "divide", "description": "The VMM maps the second quarter of the BAR once more, and adds two memslots: three VMAs."},
     ]})
 }
@@ -111,6 +113,7 @@ pub(super) fn ram(_: &mut SchemaGenerator) -> Schema {
         {"const": "anonymous", "description": "Anonymous memory, with huge pages as the host has them, if left out."},
         {"const": "memfd", "description": "A file of memfd_create."},
         {"const": "hugetlb", "description": "Pages of 2M from hugetlbfs."},
+        {"const": "hugetlb-64k", "description": "Pages of 64K from hugetlbfs. The host's kernel has pages of 4K."},
         {"const": "thp", "description": "Anonymous memory with MADV_HUGEPAGE."},
         {"const": "no-thp", "description": "Anonymous memory with MADV_NOHUGEPAGE."},
         {"const": "thp-askew", "description": "As thp, at an address that differs from the IPA within 2M."},

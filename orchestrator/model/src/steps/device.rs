@@ -97,7 +97,7 @@ impl StepKind for HostStep {
     fn removes(&self) -> Option<Removal<'_>> {
         let (device, operation) = self.parts();
         let by = operation.map_or(reset::WORD, DeviceOperation::name);
-        operation.is_none_or(DeviceOperation::removes).then_some(Removal { device, by })
+        operation.is_none_or(DeviceOperation::removes).then_some(Removal::whole(device, by))
     }
 
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
@@ -137,7 +137,7 @@ impl StepKind for GuestStep {
 
     fn removes(&self) -> Option<Removal<'_>> {
         let (device, operation) = self.parts();
-        operation.removes().then_some(Removal { device, by: operation.name() })
+        operation.removes().then_some(Removal::whole(device, operation.name()))
     }
 
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {

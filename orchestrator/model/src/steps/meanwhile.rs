@@ -76,7 +76,7 @@ impl HostStep {
     pub fn disabling(&self) -> Option<Removal<'_>> {
         let (device, operation) = self.parts();
         let operation = operation.filter(|operation| operation.undone_by().is_some())?;
-        Some(Removal { device, by: operation.name() })
+        Some(Removal::whole(device, operation.name()))
     }
 }
 
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn stage_2_is_due_after_each_operation_that_disables_the_bar() {
-        assert_eq!(step(1).removals(), [Removal { device: "nic", by: "memory-off" }; 2]);
+        assert_eq!(step(1).removals(), [Removal::whole("nic", "memory-off"); 2]);
         assert!(step(1).acts_on("nic") && !step(1).acts_on("gpu"));
         let resets = WhileStep { host: vec![HostStep::Reset("nic".into())], ..step(1) };
         assert!(!resets.disables());

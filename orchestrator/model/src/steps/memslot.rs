@@ -1,8 +1,9 @@
 //! The step `memslot`: the VMM of a guest operates on a memslot.
 
-use super::{Due, Observed, Removal, StepAttempt, StepKind, StepLine, Unmapped};
+use super::{Due, Observed, Removal, RemovedPart, StepAttempt, StepKind, StepLine, Unmapped};
 use crate::cell::ResolvedCell;
 use crate::finding::{Finding, Weight};
+use crate::kconfig::{Need, Whose, need};
 use crate::lines::{LineError, Promised, Word, line, one_of};
 use crate::record::At;
 use crate::record::look::DecodedLook;
@@ -127,14 +128,28 @@ fn unlike(attempt: &StepAttempt<'_>, before: &DecodedLook, after: &DecodedLook) 
     devices.into_iter().filter(differs).map(finding).collect()
 }
 
+/// The operation has a file of the kernel.
+static COMPACT_NEEDS: [Need; 1] = [need("COMPACTION", "the host's kernel compacts its memory", Whose::All)];
+
 impl StepKind for MemslotStep {
+    fn needs(&self) -> &'static [Need] {
+        match self.operation {
+            MemslotOperation::Compact => &COMPACT_NEEDS,
+            _ => &[],
+        }
+    }
+
     fn device(&self) -> Option<&str> {
         Some(&*self.of).filter(|of| *of != RAM)
     }
 
     fn removes(&self) -> Option<Removal<'_>> {
         let device = self.device().filter(|_| self.operation.removes())?;
-        Some(Removal { device, by: self.operation.name() })
+        let part = match self.operation {
+            MemslotOperation::Renew => RemovedPart::SecondQuarter,
+            _ => RemovedPart::Whole,
+        };
+        Some(Removal { device, by: self.operation.name(), part })
     }
 
     fn due(&self, attempt: &StepAttempt<'_>) -> Vec<Due> {
@@ -208,7 +223,11 @@ pub struct MemslotOperated {
 
 impl Observed for MemslotOperated {
     fn unmaps(&self) -> Option<Unmapped<'_>> {
-        (self.operation.removes() && self.errno.is_none()).then_some(Unmapped::Device(&self.of))
+        match self.operation {
+            _ if self.errno.is_some() => None,
+            MemslotOperation::Renew => Some(Unmapped::PartOf(&self.of)),
+            operation => operation.removes().then_some(Unmapped::Device(&self.of)),
+        }
     }
 }
 

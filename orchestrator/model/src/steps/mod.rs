@@ -28,6 +28,8 @@ use crate::judge::isolation::Isolation;
 use crate::kconfig::Need;
 use crate::lines::{LineError, Promised, Shape};
 use crate::record::{At, Record, host_look::DecodedHostLook, look::DecodedLook};
+use s2lab_mmu::Stage2Leaf;
+use s2lab_protocol::Bar;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{any::Any, fmt, str::FromStr};
@@ -174,6 +176,46 @@ pub struct Removal<'a> {
     pub device: &'a str,
     /// The word of what removes it: `reset`.
     pub by: &'static str,
+    pub part: RemovedPart,
+}
+
+impl Removal<'_> {
+    pub(crate) fn whole<'a>(device: &'a str, by: &'static str) -> Removal<'a> {
+        Removal { device, by, part: RemovedPart::Whole }
+    }
+}
+
+/// The part of a device that must leave stage 2. More may leave it: KVM removes a whole block if a part of it goes
+/// (Linux 6.1 to 7.2 arch/arm64/kvm/hyp/pgtable.c, stage2_unmap_walker).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RemovedPart {
+    /// All BARs.
+    Whole,
+    /// The second quarter of the BAR of [`Bar::chosen`](s2lab_protocol::Bar::chosen).
+    SecondQuarter,
+}
+
+impl RemovedPart {
+    /// Returns true if the leaf reaches into the part. `bar` is the chosen BAR of its device.
+    pub(crate) fn has(self, leaf: &Stage2Leaf, bar: Option<Bar>) -> bool {
+        let (RemovedPart::SecondQuarter, Some(bar)) = (self, bar) else { return true };
+        let quarter = bar.size / 4;
+        let start = bar.start.saturating_add(quarter);
+        leaf.pa < start.saturating_add(quarter) && start < leaf.pa.saturating_add(leaf.size)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            RemovedPart::Whole => "its BARs",
+            RemovedPart::SecondQuarter => "the second quarter of its BAR",
+        }
+    }
+}
+
+impl fmt::Display for RemovedPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// A step in an attempt at its cell.
@@ -304,6 +346,8 @@ pub trait Observed: Any {
 pub enum Unmapped<'a> {
     /// Those of a device.
     Device(&'a str),
+    /// Some of a device: the kernel removes a part of a BAR, and may remove more.
+    PartOf(&'a str),
     /// Those of all devices.
     All,
 }

@@ -108,9 +108,11 @@ impl Bar<'_> {
                 before_look().filter(|of| of.data.unmaps().is_some_and(|of| unmapped.contains(&of)));
             removals.map(|of| of.step).max()
         };
-        // A program may have removed the leaves. They may be older than it as well.
         let this = Unmapped::Device(self.device);
-        let (reset, perhaps) = (last(&[this]), last(&[this, Unmapped::All]));
+        // A program may have removed the leaves, and a part of the BAR may be all that has gone. They may be older than
+        // that as well.
+        let perhaps = [this, Unmapped::PartOf(self.device), Unmapped::All];
+        let (reset, perhaps) = (last(&[this]), last(&perhaps));
         let own = |of: &TracedFaults| of.guest == self.look.guest;
         let all = self.record.all::<TracedFaults>().filter(|of| own(of.data) && of.step <= self.look.step);
         let (mut faults, mut newer, mut before) = (vec![], vec![], None);

@@ -77,7 +77,12 @@ fn judged(scene: &Scene<'_>, at: usize, device: &str) -> Result<Vec<Finding>, St
     }
     let (guest, leaves) = before(scene, at, &seen)?;
     let removed = Removed::of(&guest, seen.runs.iter().flat_map(TlbiRun::expanded));
-    let left = removed.left(&guest, leaves)?;
+    let part =
+        scene.record.planned.resolved.steps.get(at).and_then(Step::removes).map(|removal| removal.part);
+    let bar = record.session.around.bar(device);
+    let has_gone = |leaf: &&Stage2Leaf| part.is_none_or(|part| part.has(leaf, bar));
+    let leaves: Vec<_> = leaves.iter().filter(has_gone).copied().collect();
+    let left = removed.left(&guest, &leaves)?;
     Ok(left.iter().map(|left| left.finding(at, device)).collect())
 }
 

@@ -63,7 +63,7 @@ pub(super) fn stores(
     let mut stored: BTreeMap<&str, Vec<Range<u64>>> = BTreeMap::new();
     for of in record.observations.iter().filter(|of| of.step < look.step) {
         match of.data.unmaps() {
-            Some(Unmapped::Device(device)) => drop(stored.remove(device)),
+            Some(Unmapped::Device(device) | Unmapped::PartOf(device)) => drop(stored.remove(device)),
             Some(Unmapped::All) => stored.clear(),
             None => {}
         }

@@ -114,6 +114,14 @@ fn a_program_in_place_of_the_reset() {
     }
 }
 
+/// More than the part may have gone, or that alone.
+#[test]
+fn a_part_that_is_mapped_once_more_in_place_of_the_reset() {
+    for again in [&[][..], &[page(0)], &[page(0), page(BLOCK)]] {
+        assert!(agrees(&story(&[page(0)], again).renewed()), "{again:?}");
+    }
+}
+
 #[test]
 fn pages_are_leaves_of_their_own() {
     let pages = |n: u64| (BAR_IPA + n * Pages::SIZE, 0x80_0000_0000 + n * Pages::SIZE, 3, NC_BLOCK);

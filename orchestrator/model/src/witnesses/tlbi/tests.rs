@@ -245,6 +245,18 @@ fn a_reset_without_a_look_before_it_is_not_judged() {
     silent(&story, "no look between two removals of nic");
 }
 
+/// The block at the begin of the BAR may stay.
+#[test]
+fn a_part_that_is_mapped_once_more_is_all_that_must_be_invalidated() {
+    let story = heard(&[]).renewed();
+    assert!(
+        matches!(judgement(&story).verdict, Some(Verdict::Pass { .. })),
+        "{:#?}",
+        judgement(&story).findings
+    );
+    assert_eq!(judgement(&heard(&[])).verdict, Some(Verdict::Fail));
+}
+
 #[test]
 fn a_log_without_the_fact_has_no_such_witness() {
     let judgement = judgement(&Story::after());
