@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn huge_pages_are_needed_where_they_back_ram() {
         let mut ram = cell("idle.yaml", RAM);
-        let off = ["HUGETLBFS", "TRANSPARENT_HUGEPAGE"];
+        let off = ["HUGETLBFS", "TRANSPARENT_HUGEPAGE", "ARM64_4K_PAGES"];
         let mut lacks = |kinds: &[RamKind]| {
             ram.guests.values_mut().for_each(|guest| guest.ram = kinds.to_vec());
             lacking(&config(&off, &[]), &ram, &BTreeSet::new())
@@ -318,7 +318,21 @@ mod tests {
         };
         assert_eq!(lacks(&[RamKind::Memfd, RamKind::Anonymous]), [""; 0]);
         assert_eq!(lacks(&[RamKind::Memfd, RamKind::Hugetlb]), ["HUGETLBFS"]);
+        assert_eq!(lacks(&[RamKind::Hugetlb64K]), ["HUGETLBFS", "ARM64_4K_PAGES"]);
         assert_eq!(lacks(&[RamKind::NoThp]), ["TRANSPARENT_HUGEPAGE"]);
+    }
+
+    #[test]
+    fn an_operation_on_a_memslot_has_needs_of_its_own() {
+        let mut ram = cell("idle.yaml", RAM);
+        let off = ["COMPACTION", "ARM64_4K_PAGES"];
+        let mut lacks = |operation: &str| {
+            let step = serde_json::json!({"memslot": {"guest": "g0", "of": "ram", "do": operation}});
+            ram.steps = vec![serde_json::from_value(step).unwrap()];
+            options(&lacking(&config(&off, &[]), &ram, &BTreeSet::new()))
+        };
+        assert_eq!(lacks("fork"), [""; 0]);
+        assert_eq!(lacks("compact"), off);
     }
 
     #[test]

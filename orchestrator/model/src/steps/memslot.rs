@@ -128,8 +128,12 @@ fn unlike(attempt: &StepAttempt<'_>, before: &DecodedLook, after: &DecodedLook) 
     devices.into_iter().filter(differs).map(finding).collect()
 }
 
-/// The operation has a file of the kernel.
-static COMPACT_NEEDS: [Need; 1] = [need("COMPACTION", "the host's kernel compacts its memory", Whose::All)];
+/// The kernel moves pages into another of the blocks in which it groups them. With pages of 64K such a block has 512M (Linux
+/// 6.1 to 7.2 include/linux/pageblock-flags.h), a third of the host's memory, and no page moved.
+static COMPACT_NEEDS: [Need; 2] = [
+    need("COMPACTION", "the host's kernel compacts its memory", Whose::All),
+    need("ARM64_4K_PAGES", "with larger pages the host's kernel may find no place for those that move", Whose::All),
+];
 
 impl StepKind for MemslotStep {
     fn needs(&self) -> &'static [Need] {
