@@ -128,11 +128,15 @@ fn unlike(attempt: &StepAttempt<'_>, before: &DecodedLook, after: &DecodedLook) 
     devices.into_iter().filter(differs).map(finding).collect()
 }
 
-/// The kernel moves pages into another of the blocks in which it groups them. With pages of 64K such a block has 512M (Linux
-/// 6.1 to 7.2 include/linux/pageblock-flags.h), a third of the host's memory, and no page moved.
+/// The kernel moves pages from one of the blocks in which it groups them to another. With pages of 64K such a block has
+/// 512M (Linux 6.1 to 7.2 include/linux/pageblock-flags.h), a third of the host's memory, and no page moved.
 static COMPACT_NEEDS: [Need; 2] = [
     need("COMPACTION", "the host's kernel compacts its memory", Whose::All),
-    need("ARM64_4K_PAGES", "with larger pages the host's kernel may find no place for those that move", Whose::All),
+    need(
+        "ARM64_4K_PAGES",
+        "with larger pages the host's kernel may find no place for those that move",
+        Whose::All,
+    ),
 ];
 
 impl StepKind for MemslotStep {
