@@ -66,7 +66,11 @@ fn same_booted_and_resumed(what: &[&str]) -> usize {
     let booted = Place::new();
     passes(&booted.s2lab(["run"].iter().chain(what)));
     // It saves the hosts that the cache does not have.
-    passes(&Place::new().s2lab(["run", "--resume"].iter().chain(what)));
+    let saving = Place::new().s2lab(["run", "--resume"].iter().chain(what));
+    passes(&saving);
+    // QEMU 10.0 does not migrate an `nvme`.
+    let is_refused =
+        |key: &str| saving.stderr.contains(&format!("{key}: its host is not saved: QEMU refuses `migrate`"));
     let resumed = Place::new();
     passes(&resumed.s2lab(["run", "--resume"].iter().chain(what)));
     assert_eq!(left_over(&resumed), Vec::<String>::new());
@@ -78,7 +82,7 @@ fn same_booted_and_resumed(what: &[&str]) -> usize {
         assert!(!due.contains(RESUMED), "{due}");
         // What is known before the boot needs no host.
         let skipped = due.lines().next().is_some_and(|title| title.contains("    SKIP"));
-        assert!(skipped || found.contains(RESUMED), "{key} has booted:\n{found}");
+        assert!(skipped || is_refused(key) || found.contains(RESUMED), "{key} has booted:\n{found}");
         assert_eq!(constant(found), constant(due), "{key}");
         compared += usize::from(!skipped);
     }
