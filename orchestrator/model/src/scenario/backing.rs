@@ -3,6 +3,7 @@
 use super::parts::{Parts, Step, size};
 use super::{Guest, RAM, Size};
 use crate::diagnostic::Sink;
+use crate::lines::one_of;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::{MemslotOperation, RamKind};
 
@@ -39,12 +40,9 @@ fn whole_pages(guest: &Entry, sink: &mut Sink<'_>) {
     let memory = memory.map_or(Some(Guest::default_memory().0), |_| size(memory));
     let (Some(memory), true) = (memory, !kinds.is_empty()) else { return };
     let part = memory / kinds.len() as u64;
-    let page_of = |kind: &Node| {
-        let named = RamKind::ALL.into_iter().find(|named| kind.text() == Some(named.name()));
-        named.and_then(RamKind::huge_page)
-    };
     for kind in kinds {
-        let Some(page) = page_of(kind).filter(|page| !part.is_multiple_of(*page)) else { continue };
+        let page = kind.text().and_then(|word| one_of(RamKind::ALL, word)?.huge_page());
+        let Some(page) = page.filter(|page| !part.is_multiple_of(*page)) else { continue };
         let message = format!("{} of RAM are not whole pages of {}", Size(part), Size(page));
         let help = format!("give the guest `memory`: a multiple of {}", Size(page * kinds.len() as u64));
         sink.error_help(kind.span.clone(), message, help);
@@ -110,8 +108,7 @@ fn read_only(parts: &Parts<'_>, guest: &Entry, sink: &mut Sink<'_>) {
 /// Reports an operation on a memslot that is joined, or on RAM that has two. A log of a BAR may be asked for,
 /// which KVM refuses.
 fn operates(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
-    let operation = step.word("do");
-    let operation = MemslotOperation::ALL.into_iter().find(|named| operation == Some(named.name()));
+    let operation = step.word("do").and_then(|word| one_of(MemslotOperation::ALL, word));
     let is_log_of_bar = operation == Some(MemslotOperation::Log) && step.word("of") != Some(RAM);
     if operation.is_some_and(MemslotOperation::is_of_ram) || is_log_of_bar {
         return;

@@ -6,6 +6,7 @@ use super::mte;
 use super::parts::{Parts, Step, size};
 use super::{RAM, Size};
 use crate::diagnostic::Sink;
+use crate::lines::one_of;
 use crate::yaml::Node;
 use s2lab_protocol::MemslotOperation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,8 +128,7 @@ fn has_memslots(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
 
 fn region(parts: &Parts<'_>, step: &Step<'_>, sink: &mut Sink<'_>) {
     let (Some(node), Some(of)) = (step.body.get("of"), step.word("of")) else { return };
-    let operation = MemslotOperation::ALL.into_iter().find(|named| step.word("do") == Some(named.name()));
-    match operation {
+    match step.word("do").and_then(|word| one_of(MemslotOperation::ALL, word)) {
         Some(operation) if operation.is_of_ram() && of != RAM => {
             let message = format!("`do: {operation}` is about all memory of the VMM");
             sink.error_help(node.span.clone(), message, format!("write `of: {RAM}`"));

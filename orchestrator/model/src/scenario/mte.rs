@@ -2,6 +2,7 @@
 
 use super::parts::Parts;
 use crate::diagnostic::Sink;
+use crate::lines::one_of;
 use crate::yaml::{Entry, Node};
 use s2lab_protocol::RamKind;
 
@@ -27,7 +28,7 @@ pub(super) fn check(root: &Node, parts: &Parts<'_>, sink: &mut Sink<'_>) {
         }
         for kind in guest.node.get("ram").into_iter().flat_map(Node::one_or_many) {
             let has_tags = |kind: RamKind| matches!(kind, RamKind::Anonymous | RamKind::Thp | RamKind::NoThp);
-            let known = RamKind::ALL.into_iter().find(|known| Some(known.name()) == kind.text());
+            let known = kind.text().and_then(|word| one_of(RamKind::ALL, word));
             if known.is_some_and(|known| !has_tags(known)) {
                 let message = "KVM refuses such memory in a guest with memory tagging";
                 sink.error_help(kind.span.clone(), message, "write `anonymous`, `thp` or `no-thp`");

@@ -179,8 +179,8 @@ pub struct Removal<'a> {
     pub part: RemovedPart,
 }
 
-impl Removal<'_> {
-    pub(crate) fn whole<'a>(device: &'a str, by: &'static str) -> Removal<'a> {
+impl<'a> Removal<'a> {
+    pub(crate) fn whole(device: &'a str, by: &'static str) -> Self {
         Removal { device, by, part: RemovedPart::Whole }
     }
 }
@@ -203,18 +203,14 @@ impl RemovedPart {
         let start = bar.start.saturating_add(quarter);
         leaf.pa < start.saturating_add(quarter) && start < leaf.pa.saturating_add(leaf.size)
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            RemovedPart::Whole => "its BARs",
-            RemovedPart::SecondQuarter => "the second quarter of its BAR",
-        }
-    }
 }
 
 impl fmt::Display for RemovedPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            RemovedPart::Whole => "its BARs",
+            RemovedPart::SecondQuarter => "the second quarter of its BAR",
+        })
     }
 }
 

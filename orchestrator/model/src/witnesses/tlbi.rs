@@ -9,7 +9,7 @@ use super::{Hearing, Scene, Witness};
 use crate::finding::{Finding, Subject, Weight};
 use crate::record::{At, Record, environment, registers};
 use crate::scenario::Promise;
-use crate::steps::{Invalidated, MeasureStep, Step, TlbiRun, WhileStep};
+use crate::steps::{Invalidated, MeasureStep, Removal, Step, TlbiRun, WhileStep};
 use coverage::Removed;
 use s2lab_mmu::{Stage2, Stage2Leaf};
 
@@ -54,7 +54,7 @@ impl Witness for Tlbi {
             silent = Some("no leaf was removed".to_owned());
         }
         for (at, removal) in removals {
-            match judged(scene, at, removal.device) {
+            match judged(scene, at, removal) {
                 Ok(found) => findings.extend(found),
                 Err(why) => drop(silent.get_or_insert(why)),
             }
@@ -63,9 +63,10 @@ impl Witness for Tlbi {
     }
 }
 
-/// Returns the findings about the removal of `device` in step `at`, or the reason why there can be
+/// Returns the findings about the removal in step `at`, or the reason why there can be
 /// none.
-fn judged(scene: &Scene<'_>, at: usize, device: &str) -> Result<Vec<Finding>, String> {
+fn judged(scene: &Scene<'_>, at: usize, removal: Removal<'_>) -> Result<Vec<Finding>, String> {
+    let Removal { device, part, .. } = removal;
     let record = scene.record;
     let seen = record.observations.at::<Invalidated>(at).find(|seen| seen.device == device);
     let seen = seen.ok_or_else(|| no_plugin(record))?;
@@ -77,11 +78,8 @@ fn judged(scene: &Scene<'_>, at: usize, device: &str) -> Result<Vec<Finding>, St
     }
     let (guest, leaves) = before(scene, at, &seen)?;
     let removed = Removed::of(&guest, seen.runs.iter().flat_map(TlbiRun::expanded));
-    let part =
-        scene.record.planned.resolved.steps.get(at).and_then(Step::removes).map(|removal| removal.part);
     let bar = record.session.around.bar(device);
-    let has_gone = |leaf: &&Stage2Leaf| part.is_none_or(|part| part.has(leaf, bar));
-    let leaves: Vec<_> = leaves.iter().filter(has_gone).copied().collect();
+    let leaves: Vec<_> = leaves.iter().filter(|leaf| part.has(leaf, bar)).copied().collect();
     let left = removed.left(&guest, &leaves)?;
     Ok(left.iter().map(|left| left.finding(at, device)).collect())
 }
